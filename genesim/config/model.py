@@ -1,0 +1,121 @@
+"""What a user may set of each model and of its training. Defaults are the measured ones."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from genesim.config.base import Record
+
+
+class TrainPlan(Record):
+    """How long and how one model is fitted by the training loop."""
+
+    n_steps: PositiveInt = 3000
+    """Optimiser steps (passes over the data for EM)."""
+    minibatch_size: PositiveInt = 256
+    """Examples in a step."""
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: float = Field(1e-4, ge=0)
+    gradient_clip: PositiveFloat = 5.0
+    """Largest global norm of a gradient."""
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    """Decay of the parameters' moving average; 0 keeps the last parameters."""
+    steps_per_call: PositiveInt = 100
+    """Steps scanned inside one compiled call."""
+    checkpoint_every: PositiveInt = 500
+    """Steps between checkpoints, where a checkpoint directory is given."""
+    validate_every: PositiveInt = 100
+    """Steps between validation rounds, where validation data are given."""
+    patience: PositiveInt | None = None
+    """Validation rounds without improvement before stopping early; none trains to the end."""
+
+
+class ExpressionConfig(Record):
+    """NB variational autoencoder with a conditional latent flow, and its baselines."""
+
+    method: Literal["vae", "copula", "independent"] = "vae"
+    """`vae`; or a baseline: Gaussian copula with NB margins a label, or independent NB genes a label."""
+    n_latent: PositiveInt = 20
+    n_hidden: PositiveInt = 128
+    n_layers: PositiveInt = 2
+    """Hidden layers of the encoder and of the decoder."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout of encoder and decoder; none takes 0.3 below 2,000 cells (memorising is the danger), else 0.1."""
+    kl_weight: PositiveFloat = 0.5
+    """Weight of the KL term after warm-up (beta)."""
+    offset_penalty: float = Field(default=5.0, ge=0)
+    """Ridge penalty of the per-level gene offsets, of log rate and of log dispersion."""
+    n_flow_layers: PositiveInt = 3
+    """Residual blocks of the flow."""
+    n_flow_steps: PositiveInt = 25
+    """Heun steps when drawing latents."""
+    condition_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of covariate levels hidden from the flow in training, to learn unknown levels."""
+    validation_share: float = Field(default=0.0, ge=0, lt=0.5)
+    """Share of the cells held out to measure the VAE's loss on (and, with `vae.patience`, to stop by).
+    Stopping by held-out likelihood stops far too early for the fidelity of drawn cells: see benchmarks."""
+    vae: TrainPlan = TrainPlan(n_steps=4000, minibatch_size=128)
+    flow: TrainPlan = TrainPlan(n_steps=3000, ema_decay=0.999, weight_decay=0.0)
+
+
+class HaplotypeConfig(Record):
+    """Ancestry-conditioned hidden Markov model of learned ancestral haplotypes (AncHMM), and its nulls."""
+
+    method: Literal["anchmm", "mosaic", "markov", "independent"] = "anchmm"
+    n_states: PositiveInt = 32
+    """Learned ancestral haplotypes (K)."""
+    n_passes: PositiveInt = 12
+    """EM passes over the haplotypes."""
+    ancestry_shrinkage: PositiveFloat = 0.3
+    """Weight of the pooled transitions in each ancestry's (lambda)."""
+    transition_pseudocount: PositiveFloat = 0.2
+    """Pseudocount of the identity-centred transition prior (c)."""
+    switch_rate: PositiveFloat = 2e-3
+    """Prior switch probability between neighbouring variants where no genetic map is given (rho)."""
+    emission_pseudocount: PositiveFloat = 0.02
+    """Pseudocount of the allele-frequency-centred emission prior (alpha)."""
+    minibatch_size: PositiveInt = 256
+    """Haplotypes in one compiled chunk of a pass."""
+    window_size: PositiveInt = 10_000
+    """Variants in one window; windows are joined by the exact forward message."""
+
+
+class EffectConfig(Record):
+    """cis effects by a sum of single effects per gene and cell type."""
+
+    window: PositiveInt = 1_000_000
+    """Half-width of the cis window around the TSS, in base pairs."""
+    min_maf: float = Field(0.05, gt=0, lt=0.5)
+    n_effects: PositiveInt = 5
+    """Single effects a gene (L)."""
+    coverage: float = Field(0.95, gt=0, lt=1)
+    """Posterior mass of a credible set."""
+    min_purity: float = Field(0.5, ge=0, le=1)
+    """Smallest absolute correlation inside a credible set."""
+    n_factors: int = Field(5, ge=0)
+    """Hidden expression factors (principal components) removed per cell type."""
+    min_cells: PositiveInt = 5
+    """Cells a donor needs in a cell type to count there."""
+    gene_minibatch: PositiveInt = 64
+    """Genes fitted in one compiled call."""
+
+
+class PerturbationConfig(Record):
+    """Closed-form stack of baselines on the user's own control cells (L0 and L3)."""
+
+    n_components: PositiveInt = 10
+    """Principal components of the perturbation effects in the bilinear candidate."""
+    ridge: PositiveFloat = 0.1
+    shrinkage: bool = True
+    """Shrink each effect by its standard error."""
+    n_folds: PositiveInt = 5
+
+
+class ModelsConfig(Record):
+    """The models that a run trains."""
+
+    expression: ExpressionConfig = ExpressionConfig()
+    haplotypes: HaplotypeConfig = HaplotypeConfig()
+    effects: EffectConfig = EffectConfig()

@@ -1,0 +1,274 @@
+"""Expression input: an AnnData (in memory, a view, backed) or an h5ad becomes checked int32 CSR counts.
+
+Whatever the form of the input, the result is the same, and the input is never changed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem
+from scipy import sparse
+
+from genesim.data.counts import hint_for, to_counts
+from genesim.data.matrix import BackedView, csr_blocks, load_bytes, shape_of
+from genesim.data.memory import check_fits
+from genesim.data.names import plain_frame, plain_labels, some
+from genesim.data.preflight_h5ad import open_h5ad, table_bytes, worded
+from genesim.errors import H5adError
+
+REPORT_KEY = "genesim_read"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """An AnnData of any form, opened: its tables, and its matrices by name ("X", layers, "raw")."""
+
+    where: str
+    obs: pd.DataFrame
+    var: pd.DataFrame
+    raw_var: pd.DataFrame | None
+    nodes: Mapping[str, Any]
+    on_disk: bool
+
+
+def read_expression(
+    adata_or_path: ad.AnnData | str | os.PathLike[str],
+    *,
+    layer: str | None = None,
+    donor_key: str | None = None,
+    labels_key: str | None = None,
+    batch_key: str | None = None,
+    covariate_keys: Sequence[str] = (),
+    max_bytes: int | None = None,
+) -> ad.AnnData:
+    """Read integer counts and check them before use.
+
+    Args:
+        adata_or_path: AnnData in memory, a view, backed, or the path of an h5ad.
+        layer: Layer that holds the counts; None takes X, "raw" takes `.raw`.
+        donor_key: Column of obs with donors.
+        labels_key: Column of obs with cell types or other labels.
+        batch_key: Column of obs with experimental batches.
+        covariate_keys: Other columns of obs that must be complete.
+        max_bytes: Most memory to use; None takes 90 % of what is available.
+
+    Returns:
+        A new AnnData: X is CSR int32 [cell, gene] in canonical form, obs and var are copies with plain string
+        names; the named columns that hold text (and donors, labels and batches always) are categorical with
+        sorted string levels. Cells without counts are left out; genes without counts stay. Layers, obsm and
+        the rest of uns are not carried over. `uns["genesim_read"]` tells what was read and dropped.
+
+    Raises:
+        H5adError: The file is damaged or refers to others; names are duplicated; a key is missing or its
+            column incomplete; values are not counts (the message names a layer that holds some).
+        ResourceError: It would not fit in memory.
+    """
+    with _opened(adata_or_path, max_bytes) as source:
+        name = _chosen(source, layer)
+        where = f"{source.where}, {'X' if name == 'X' else name if name == 'raw' else f'layer {name!r}'}"
+        var = source.raw_var if name == "raw" and source.raw_var is not None else source.var
+        _check_names(source.obs.index, "cell (obs)", "obs", source.where)
+        _check_names(var.index, "gene (var)", "var", source.where)
+        obs = _with_keys(source, donor_key, labels_key, batch_key, covariate_keys)
+        with worded(where) if source.on_disk else nullcontext():
+            counts = _read_counts(source, name, obs.index, var.index, max_bytes, where)
+
+    kept = np.diff(counts.indptr) > 0
+    if not kept.any():
+        raise H5adError("no cell has any count", where=where, remedy="check that this is the count matrix")
+    report = {
+        "layer": name,
+        "n_cells_read": int(counts.shape[0]),
+        "n_cells_without_counts": int((~kept).sum()),
+        "n_genes": int(counts.shape[1]),
+        "n_genes_without_counts": int((counts.getnnz(axis=0) == 0).sum()),
+    }
+    if not kept.all():
+        counts, obs = counts[kept], obs.loc[kept]
+        for key in obs.columns[[isinstance(t, pd.CategoricalDtype) for t in obs.dtypes]]:
+            obs[key] = obs[key].cat.remove_unused_categories()
+    return ad.AnnData(X=counts, obs=obs.copy(), var=plain_frame(var), uns={REPORT_KEY: report})
+
+
+@contextmanager
+def _opened(adata_or_path: Any, max_bytes: int | None) -> Iterator[_Source]:
+    if isinstance(adata_or_path, ad.AnnData):
+        if adata_or_path.isbacked:
+            # A backed AnnData was opened without these checks. Its obs may differ from the file's by now.
+            with open_h5ad(adata_or_path.filename):
+                pass
+        yield _source_of(adata_or_path)
+    elif isinstance(adata_or_path, str | os.PathLike):
+        with open_h5ad(adata_or_path) as file:
+            where = os.fspath(adata_or_path)
+            check_fits(
+                table_bytes(file["obs"]) + table_bytes(file["var"]),
+                max_bytes,
+                what="reading obs",
+                where=where,
+            )
+            with worded(where):
+                source = _source_of_file(file, where)
+            yield source
+    else:
+        raise H5adError(f"a {type(adata_or_path).__name__} was given", remedy="give an AnnData or the path of an h5ad")
+
+
+def _source_of(adata: ad.AnnData) -> _Source:
+    nodes: dict[str, Any] = {}
+    if not adata.isbacked:
+        nodes["X"] = adata.X
+    else:
+        base = adata._adata_ref if adata.is_view else adata
+        node = getattr(base.X, "group", base.X)  # a sparse X wraps its HDF5 group
+        if adata.is_view:
+            # anndata has no public way to ask a view of a backed AnnData for its rows and columns.
+            rows, columns = np.arange(base.n_obs)[adata._oidx], np.arange(base.n_vars)[adata._vidx]
+            node = BackedView(node, rows.ravel(), columns.ravel())
+        nodes["X"] = node
+    # Since anndata 0.13 X is also the layer called None.
+    nodes |= {name: adata.layers[name] for name in adata.layers if name is not None}
+    raw_var = None
+    if adata.raw is not None:
+        raw = adata.raw.X
+        nodes.setdefault("raw", getattr(raw, "group", raw))
+        raw_var = adata.raw.var
+    nodes = {name: node for name, node in nodes.items() if node is not None}
+    where = str(adata.filename) if adata.isbacked else "AnnData"
+    return _Source(where, adata.obs, adata.var, raw_var if "raw" not in adata.layers else None, nodes, adata.isbacked)
+
+
+def _source_of_file(file: h5py.File, where: str) -> _Source:
+    def present(name: str) -> bool:
+        return name in file and file[name].attrs.get("encoding-type") != "null"
+
+    nodes = {"X": file["X"]} if present("X") else {}
+    nodes |= {name: file["layers"][name] for name in file.get("layers", {})}
+    raw_var = None
+    if "raw" not in nodes and present("raw/X"):
+        nodes["raw"] = file["raw/X"]
+        raw_var = read_elem(file["raw/var"])
+    return _Source(where, read_elem(file["obs"]), read_elem(file["var"]), raw_var, nodes, True)
+
+
+def _chosen(source: _Source, layer: str | None) -> str:
+    name = "X" if layer is None else layer
+    if name not in source.nodes:
+        found = "has no X" if layer is None else f"has no layer '{layer}'"
+        raise H5adError(
+            f"{found}; it holds: {some(source.nodes)}",
+            where=source.where,
+            remedy="choose one of those with layer=",
+        )
+    return name
+
+
+def _check_names(names: pd.Index, what: str, axis: str, where: str) -> None:
+    if names.isna().any():
+        raise H5adError(
+            f"{int(names.isna().sum())} {what} names are missing",
+            where=where,
+            remedy=f"name every row of {axis}",
+        )
+    text = names.astype(str)
+    twice = text[text.duplicated()].unique()
+    if len(twice):
+        raise H5adError(
+            f"{len(twice)} {what} names occur more than once: {some(twice)}",
+            where=where,
+            remedy=f"make them unique first (adata.{axis}_names_make_unique()), or use stable identifiers",
+        )
+
+
+def _with_keys(
+    source: _Source, donor: str | None, labels: str | None, batch: str | None, covariates: Sequence[str]
+) -> pd.DataFrame:
+    """Copy of obs whose named columns are complete, and text where they must be."""
+    twice = source.obs.columns[source.obs.columns.duplicated()]
+    if len(twice):
+        raise H5adError(
+            f"obs has several columns named {some(twice)}", where=source.where, remedy="rename or drop them"
+        )
+    obs = plain_frame(source.obs)
+    named = {"donor_key": donor, "labels_key": labels, "batch_key": batch}
+    wanted = [(role, key) for role, key in named.items() if key is not None]
+    wanted += [("covariate_keys", key) for key in covariates]
+    for role, key in wanted:
+        if key not in obs.columns:
+            near = difflib.get_close_matches(key, list(obs.columns), 3, 0.5)
+            remedy = f"did you mean {some(near)}?" if near else f"columns of obs: {some(obs.columns, 20)}"
+            raise H5adError(f"{role} names '{key}', which obs has not", where=source.where, remedy=remedy)
+        column = obs[key]
+        numeric = role == "covariate_keys" and _is_number(column)
+        labels_of = None if numeric else plain_labels(column)
+        if labels_of is None:
+            missing = ~np.isfinite(column.to_numpy(dtype=float, na_value=np.nan))
+        else:
+            missing = np.asarray(pd.isna(labels_of)) | np.isin(np.asarray(labels_of, object), ["", "nan"])
+        if missing.any():
+            example = obs.index[int(np.argmax(missing))]
+            raise H5adError(
+                f"column '{key}' of obs ({role}) is missing in {int(missing.sum()):,} of {len(obs):,} cells "
+                f"(first: cell '{example}')",
+                where=source.where,
+                remedy="fill the column or drop those cells",
+            )
+        if labels_of is not None:
+            obs[key] = labels_of
+    return obs
+
+
+def _is_number(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
+
+
+def _read_counts(
+    source: _Source,
+    name: str,
+    cells: pd.Index,
+    genes: pd.Index,
+    max_bytes: int | None,
+    where: str,
+) -> sparse.csr_matrix:
+    node = source.nodes[name]
+    shape = shape_of(node, where)
+    if shape != (len(cells), len(genes)):
+        raise H5adError(
+            f"the matrix is {shape[0]} x {shape[1]} but there are {len(cells)} cells and {len(genes)} genes",
+            where=where,
+            remedy="the file is damaged: make it again",
+        )
+    if 0 in shape:
+        raise H5adError(f"is empty ({shape[0]} cells, {shape[1]} genes)", where=where, remedy="check the input")
+    needed = load_bytes(node, where)
+    check_fits(needed, max_bytes, what="reading the counts", where=where)
+    blocks: list[sparse.csr_matrix] = []
+    n_read = 0
+    for first, block in csr_blocks(node, where):
+        blocks.append(
+            to_counts(
+                block,
+                first,
+                lambda row, column: f"cell '{cells[row]}', gene '{genes[column]}'",
+                lambda: hint_for(source.nodes, name, source.where),
+                where,
+            )
+        )
+        n_read += 8 * blocks[-1].nnz
+        if len(blocks) > 1:
+            # Stacking takes them once more; what is available now has already shrunk by what was read.
+            more = n_read if max_bytes is None else needed + 2 * n_read
+            check_fits(more, max_bytes, what="reading the counts", where=where)
+    counts = blocks[0] if len(blocks) == 1 else sparse.vstack(blocks, format="csr")
+    counts.sort_indices()
+    return counts

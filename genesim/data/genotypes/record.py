@@ -1,0 +1,216 @@
+"""`Genotypes`: the alleles of donors at biallelic variants, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int8
+
+from genesim.errors import InputError, JoinError
+
+REF, ALT, MISSING, ABSENT = 0, 1, -1, -2
+COLUMNS = ("contig", "start", "ref", "alt")
+
+
+def _refuse(found: str, remedy: str) -> InputError:
+    return InputError(found, where="genotypes", remedy=remedy)
+
+
+def _first_repeated(index: pd.Index) -> str:
+    return str(index[index.duplicated()][0])
+
+
+@dataclass(frozen=True, eq=False)
+class Genotypes:
+    """Alleles of donors at biallelic variants.
+
+    Attributes:
+        alleles: int8 [variant, donor, 2]; 0 reference, 1 alternate, -1 missing, -2 no second copy
+            (a haploid call, as of chrX in males).
+        phased: bool [variant, donor]; a haploid call counts as phased, a missing one does not.
+        variants: Indexed by unique variant id; columns `contig`, `start` (0-based, bp), `ref`, `alt`.
+        donors: Unique donor ids.
+        contig_lengths: Length in bp of every declared contig, None where unknown; in file order.
+        report: What the reading policies did, by name (counts of records, variants or calls).
+
+    Raises:
+        InputError: Shapes, types, names or allele codes that do not fit together.
+    """
+
+    alleles: Int8[np.ndarray, "variant donor 2"]
+    phased: Bool[np.ndarray, "variant donor"]
+    variants: pd.DataFrame
+    donors: pd.Index
+    contig_lengths: dict[str, int | None] = field(default_factory=dict)
+    report: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n_variants, n_donors = len(self.variants), len(self.donors)
+        if self.alleles.shape != (n_variants, n_donors, 2) or self.alleles.dtype != np.int8:
+            raise _refuse(
+                f"alleles are {self.alleles.dtype} of shape {self.alleles.shape}",
+                f"give int8 of shape ({n_variants}, {n_donors}, 2)",
+            )
+        if self.phased.shape != (n_variants, n_donors) or self.phased.dtype != np.bool_:
+            raise _refuse(
+                f"phased is {self.phased.dtype} of shape {self.phased.shape}",
+                f"give bool of shape ({n_variants}, {n_donors})",
+            )
+        absent = [name for name in COLUMNS if name not in self.variants.columns]
+        if absent:
+            raise _refuse(f"variants lack the columns {', '.join(absent)}", f"give {', '.join(COLUMNS)}")
+        if not self.variants.index.is_unique:
+            raise _refuse(f"variant id '{_first_repeated(self.variants.index)}' is repeated", "use unique ids")
+        if not self.donors.is_unique:
+            raise _refuse(f"donor '{_first_repeated(self.donors)}' is repeated", "use unique donor ids")
+        if self.alleles.size and (
+            self.alleles.min() < ABSENT or self.alleles.max() > ALT or self.alleles[:, :, 0].min(initial=0) < MISSING
+        ):
+            raise _refuse(
+                "alleles hold codes that have no meaning",
+                "use 0, 1, -1 (missing) and, in the second copy only, -2 (haploid)",
+            )
+
+    @property
+    def n_variants(self) -> int:
+        return self.alleles.shape[0]
+
+    @property
+    def n_donors(self) -> int:
+        return self.alleles.shape[1]
+
+    def subset(
+        self,
+        variants: Sequence[str] | pd.Index | np.ndarray | None = None,
+        donors: Sequence[str] | pd.Index | np.ndarray | None = None,
+    ) -> Genotypes:
+        """The given variants and donors, in the given order.
+
+        Args:
+            variants: Variant ids, a boolean mask or integer positions; None keeps all.
+            donors: Donor ids, a boolean mask or integer positions; None keeps all.
+
+        Raises:
+            JoinError: An id that is not present, or a mask of another length.
+        """
+        rows = _positions(self.variants.index, variants, "variants")
+        columns = _positions(self.donors, donors, "donors")
+        return Genotypes(
+            alleles=self.alleles[rows][:, columns],
+            phased=self.phased[rows][:, columns],
+            variants=self.variants.iloc[rows],
+            donors=self.donors[columns],
+            contig_lengths=dict(self.contig_lengths),
+            report=dict(self.report),
+        )
+
+    def dosage(self) -> Float[np.ndarray, "variant donor"]:
+        """Alternate copies, float32 [variant, donor]: 0-2 (0-1 in haploid calls), NaN missing."""
+        dosage = (self.alleles == ALT).sum(axis=2, dtype=np.float32)
+        dosage[(self.alleles == MISSING).any(axis=2)] = np.nan
+        return dosage
+
+    def haplotypes(self) -> Int8[np.ndarray, "haplotype variant"]:
+        """Alleles, int8 [2 * donor, variant], a donor's copies in neighbouring rows (codes unchanged)."""
+        return np.ascontiguousarray(self.alleles.transpose(1, 2, 0)).reshape(2 * self.n_donors, self.n_variants)
+
+    def allele_frequency(self) -> Float[np.ndarray, " variant"]:
+        """Alternate share of called copies, float64 [variant]; NaN where none is called."""
+        n_alternate, n_called = allele_counts(self.alleles)
+        return np.divide(n_alternate, n_called, out=np.full(self.n_variants, np.nan), where=n_called > 0)
+
+
+def allele_counts(
+    alleles: Int8[np.ndarray, "variant donor 2"],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Alternate and called copies of every variant: two int64 [variant] (AC and AN of a VCF)."""
+    return (
+        (alleles == ALT).sum(axis=(1, 2), dtype=np.int64),
+        (alleles >= REF).sum(axis=(1, 2), dtype=np.int64),
+    )
+
+
+def _positions(index: pd.Index, chosen: Sequence[str] | pd.Index | np.ndarray | None, what: str) -> np.ndarray:
+    if chosen is None:
+        return np.arange(len(index))
+    values = np.asarray(chosen)
+    if values.dtype == np.bool_:
+        if values.shape != (len(index),):
+            raise JoinError(
+                f"a mask of length {len(values)} was given for {len(index)} {what}",
+                where="genotypes",
+                remedy="give one entry for each",
+            )
+        return np.flatnonzero(values)
+    if np.issubdtype(values.dtype, np.integer):
+        if values.size and not (-len(index) <= values.min() and values.max() < len(index)):
+            raise JoinError(
+                f"position {values.max()} was asked of {len(index)} {what}",
+                where="genotypes",
+                remedy=f"give positions below {len(index)}",
+            )
+        return values
+    positions = index.get_indexer(pd.Index(values, dtype=object))
+    if (positions < 0).any():
+        absent = [str(name) for name in values[positions < 0]]
+        raise JoinError(
+            f"{len(absent)} {what} are not present: {', '.join(absent[:8])}{' ...' if len(absent) > 8 else ''}",
+            where="genotypes",
+            remedy=f"ask only for {what} that are there",
+        )
+    return positions
+
+
+def concatenate(parts: Sequence[Genotypes]) -> Genotypes:
+    """Join genotypes of the same donors along variants (one part a contig, say).
+
+    Donors follow the order of the first part; reports add up.
+
+    Raises:
+        JoinError: Nothing to join, donors that differ, a variant id in two parts, or a contig of two lengths.
+    """
+    if not parts:
+        raise JoinError("there is nothing to join", where="genotypes", remedy="give at least one part")
+    first = parts[0]
+    aligned = []
+    for part in parts:
+        differing = first.donors.symmetric_difference(part.donors)
+        if len(differing):
+            raise JoinError(
+                f"the parts have different donors: {', '.join(map(str, differing[:8]))}",
+                where="genotypes",
+                remedy="give every part the same donors (`subset(donors=...)`)",
+            )
+        aligned.append(part if part.donors.equals(first.donors) else part.subset(donors=first.donors))
+    variants = pd.concat([part.variants for part in aligned])
+    if not variants.index.is_unique:
+        raise JoinError(
+            f"variant '{_first_repeated(variants.index)}' is in more than one part",
+            where="genotypes",
+            remedy="join parts that do not overlap",
+        )
+    lengths: dict[str, int | None] = {}
+    report: dict[str, int] = {}
+    for part in aligned:
+        for contig, length in part.contig_lengths.items():
+            known = lengths.get(contig)
+            if known is not None and length is not None and known != length:
+                raise JoinError(
+                    f"contig '{contig}' has {known} bp in one part and {length} bp in another",
+                    where="genotypes",
+                    remedy="join files of one genome build",
+                )
+            lengths[contig] = length if known is None else known
+        for name, count in part.report.items():
+            report[name] = report.get(name, 0) + count
+    return Genotypes(
+        alleles=np.concatenate([part.alleles for part in aligned]),
+        phased=np.concatenate([part.phased for part in aligned]),
+        variants=variants,
+        donors=first.donors,
+        contig_lengths=lengths,
+        report=report,
+    )

@@ -1,0 +1,170 @@
+"""Count matrices of every storage, read as blocks of CSR rows: nothing large is ever made dense.
+
+A node is what holds a matrix: a NumPy array, a SciPy sparse matrix, an HDF5 data set (dense), an HDF5
+group (CSR or CSC as anndata writes them), or a `BackedView`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+from scipy import sparse
+
+from genesim.errors import H5adError
+
+_BLOCK_BYTES = 64 * 2**20  # of a dense block
+_REMEDY = "make the file again with anndata; its sparse arrays contradict each other"
+
+
+@dataclass(frozen=True)
+class BackedView:
+    """Chosen rows and columns, in their order, of a node on disk."""
+
+    base: Any
+    rows: np.ndarray
+    columns: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.rows), len(self.columns)
+
+
+def is_compressed(node: Any) -> bool:
+    """Whether `node` is an HDF5 group holding a CSR or CSC matrix."""
+    return isinstance(node, h5py.Group) and {"data", "indices", "indptr"} <= set(node)
+
+
+def shape_of(node: Any, where: str) -> tuple[int, int]:
+    """`(n_cells, n_genes)` of a node.
+
+    Raises:
+        H5adError: It is no matrix, or is of a kind that cannot be read in place.
+    """
+    if is_compressed(node):
+        shape = node.attrs.get("shape", node.attrs.get("h5sparse_shape"))
+    elif isinstance(node, np.ndarray | h5py.Dataset | BackedView) or sparse.issparse(node):
+        shape = node.shape
+    else:
+        kind = "group" if isinstance(node, h5py.Group) else type(node).__name__
+        raise H5adError(
+            f"holds a {kind}, not a matrix of counts",
+            where=where,
+            remedy="give a dense or sparse matrix in memory (adata.to_memory()) or an h5ad",
+        )
+    if shape is None or len(shape) != 2:
+        raise H5adError("is not a matrix (cells x genes)", where=where, remedy="choose another layer")
+    return int(shape[0]), int(shape[1])
+
+
+def _major(node: h5py.Group) -> str:
+    text = node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", ""))
+    text = text.decode() if isinstance(text, bytes) else str(text)
+    return text[:3]
+
+
+def load_bytes(node: Any, where: str) -> int:
+    """Memory, in bytes, that reading `node` as int32 CSR takes at its peak.
+
+    For a dense node it is one block: what its non-zeros take is known only as they are read.
+    """
+    n_cells, n_genes = shape_of(node, where)
+    if isinstance(node, BackedView):
+        return load_bytes(node.base, where)
+    if is_compressed(node):
+        stored = node["data"].dtype.itemsize + node["indices"].dtype.itemsize
+        size = int(node["data"].size or 0) * (stored + (8 if _major(node) == "csr" else 16))
+        return size + 16 * n_cells
+    if sparse.issparse(node):
+        return int(node.nnz) * 8 + 16 * n_cells
+    return min(_BLOCK_BYTES, n_cells * n_genes * node.dtype.itemsize) + 16 * n_cells
+
+
+def stored_values(node: Any, limit: int = 200_000) -> np.ndarray:
+    """Up to about `limit` stored values of `node`, for a look at what it holds."""
+    if isinstance(node, BackedView):
+        return stored_values(node.base, limit)
+    if is_compressed(node):
+        return np.asarray(node["data"][:limit])
+    if sparse.issparse(node):
+        return np.asarray(node.data[:limit])
+    return np.asarray(node[: max(1, limit // max(node.shape[1], 1))]).ravel()
+
+
+def check_compressed(
+    n_values: int, indices: np.ndarray, indptr: np.ndarray, n_major: int, n_minor: int, where: str
+) -> None:
+    """Check the arrays of a CSR (major = row) or CSC (major = column) matrix before they are used.
+
+    Raises:
+        H5adError: Lengths differ, `indptr` decreases, or an index lies outside the matrix; SciPy would read
+            or write memory outside its arrays.
+    """
+    problem = None
+    if indices.dtype.kind not in "iu" or indptr.dtype.kind not in "iu":
+        problem = "sparse indices are not integers"
+    elif len(indptr) != n_major + 1:
+        problem = f"indptr has {len(indptr)} entries where {n_major + 1} are needed"
+    elif len(indices) != n_values:
+        problem = f"{len(indices)} indices for {n_values} values"
+    elif int(indptr[0]) != 0 or int(indptr[-1]) != n_values:
+        problem = f"indptr runs from {int(indptr[0])} to {int(indptr[-1])}, not from 0 to {n_values}"
+    elif n_major and (indptr[1:] < indptr[:-1]).any():
+        problem = f"indptr decreases at position {int(np.argmax(indptr[1:] < indptr[:-1])) + 1}"
+    elif n_values and (int(indices.min()) < 0 or int(indices.max()) >= n_minor):
+        bad = int(indices.min()) if int(indices.min()) < 0 else int(indices.max())
+        problem = f"sparse index {bad} lies outside 0..{n_minor - 1}"
+    if problem:
+        raise H5adError(problem, where=where, remedy=_REMEDY)
+
+
+def _checked(node: Any, where: str) -> sparse.spmatrix:
+    """A compressed node as a SciPy matrix over checked arrays (values not copied where in memory)."""
+    n_cells, n_genes = shape_of(node, where)
+    if is_compressed(node):
+        data, indices, indptr = (np.asarray(node[part][:]) for part in ("data", "indices", "indptr"))
+        kind = _major(node)
+    else:
+        data, indices, indptr, kind = node.data, node.indices, node.indptr, node.format
+    if kind not in ("csr", "csc") or data.ndim != 1:
+        raise H5adError(f"unknown sparse layout '{kind}'", where=where, remedy=_REMEDY)
+    by_row = kind == "csr"
+    n_major, n_minor = (n_cells, n_genes) if by_row else (n_genes, n_cells)
+    check_compressed(len(data), indices, indptr, n_major, n_minor, where)
+    build = sparse.csr_matrix if by_row else sparse.csc_matrix
+    return build((data, indices, indptr), shape=(n_cells, n_genes))
+
+
+def _view(node: BackedView, where: str) -> sparse.csr_matrix:
+    """The chosen rows and columns, read in the order of the file and then put in theirs."""
+    order = np.argsort(node.rows, kind="stable")
+    ascending = node.rows[order]
+    parts = []
+    for first, block in csr_blocks(node.base, where):
+        low, high = np.searchsorted(ascending, [first, first + block.shape[0]])
+        parts.append(block[ascending[low:high] - first][:, node.columns])
+    return sparse.vstack(parts, format="csr")[np.argsort(order, kind="stable")]
+
+
+def csr_blocks(node: Any, where: str) -> Iterator[tuple[int, sparse.csr_matrix]]:
+    """Yield `(first row, block of rows as CSR)` until all rows are read; blocks may share `node`'s arrays.
+
+    Raises:
+        H5adError: The node is no matrix or its sparse arrays are inconsistent.
+    """
+    n_cells, n_genes = shape_of(node, where)
+    if isinstance(node, BackedView):
+        yield 0, _view(node, where)
+        return
+    if is_compressed(node) or (sparse.issparse(node) and node.format in ("csr", "csc")):
+        yield 0, _checked(node, where).tocsr()
+        return
+    if sparse.issparse(node):
+        yield 0, node.tocsr()
+        return
+    n_rows = max(1, _BLOCK_BYTES // max(n_genes * node.dtype.itemsize, 1))
+    for first in range(0, n_cells, n_rows):
+        yield first, sparse.csr_matrix(node[first : min(first + n_rows, n_cells)])

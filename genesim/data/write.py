@@ -1,0 +1,166 @@
+"""Writers of h5ad and tables: atomic, with provenance, the same bytes for the same content.
+
+A `synthetic` mark travels with each: in `uns["genesim"]` of an h5ad, in the schema of a parquet, and in
+`<file>.provenance.json` beside every table.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import anndata as ad
+import pandas as pd
+
+from genesim.data.names import plain_frame, plain_index, some
+from genesim.errors import H5adError, InputError
+from genesim.provenance.atomic import atomic_file
+from genesim.provenance.record import Provenance, write_sidecar
+
+UNS_KEY = "genesim"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def provenance_uns(provenance: Provenance) -> dict[str, Any]:
+    """What `uns["genesim"]` holds: `synthetic`, `verb`, `seed`, and the whole record as JSON."""
+    return {
+        "synthetic": provenance.synthetic,
+        "verb": provenance.verb,
+        "seed": provenance.seed,
+        "provenance": provenance.to_json(),
+    }
+
+
+def write_h5ad(
+    adata: ad.AnnData,
+    path: str | os.PathLike[str],
+    provenance: Provenance | None = None,
+    compression: Literal["gzip", "lzf"] | None = "gzip",
+) -> Path:
+    """Write an h5ad in one piece or not at all; `adata` is not changed.
+
+    Raises:
+        H5adError: Something in `adata` has no place in an h5ad (anndata's words are passed on).
+        ResourceError: The location cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    source = adata.to_memory() if adata.isbacked else adata
+    raw = None
+    if source.raw is not None:
+        raw = {"X": source.raw.X, "var": plain_frame(source.raw.var), "varm": dict(source.raw.varm)}
+    shell = ad.AnnData(
+        X=source.X,
+        obs=plain_frame(source.obs),
+        var=plain_frame(source.var),
+        uns={**source.uns, **({UNS_KEY: provenance_uns(provenance)} if provenance else {})},
+        obsm=dict(source.obsm),
+        varm=dict(source.varm),
+        layers={name: source.layers[name] for name in source.layers if name is not None},  # None: X itself
+        obsp=dict(source.obsp),
+        varp=dict(source.varp),
+        raw=raw,
+    )
+    with atomic_file(path) as temporary:
+        try:
+            shell.write_h5ad(temporary, compression=compression)
+        except OSError:
+            raise
+        except Exception as error:  # anndata's own error for a type without a writer has no public name
+            words = " ".join([str(error) or type(error).__name__, *getattr(error, "__notes__", [])])
+            raise H5adError(
+                f"cannot be written ({' '.join(words.split())})",
+                where=str(path),
+                remedy="convert or drop the entry that is named",
+            ) from error
+    return path
+
+
+def _flat(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    """`frame` with a meaningful index as its first column(s), and plain names.
+
+    Raises:
+        InputError: Two columns would have one name.
+    """
+    if isinstance(frame.index, pd.MultiIndex):
+        flat = frame.reset_index()
+        flat.columns = pd.Index([str(name) for name in flat.columns], dtype=object)
+    elif isinstance(frame.index, pd.RangeIndex):
+        flat = frame
+    else:
+        name = "index" if frame.index.name is None else str(frame.index.name)
+        flat = frame.reset_index(names=name) if name not in frame.columns else frame
+        if flat is frame:
+            raise InputError(
+                f"the index and a column are both called '{name}'", where=where, remedy="rename one of them"
+            )
+    names = plain_index(flat.columns)
+    if names.has_duplicates:
+        raise InputError(f"columns are repeated: {some(names[names.duplicated()])}", where=where, remedy="rename them")
+    return flat.reset_index(drop=True)
+
+
+def write_parquet(frame: pd.DataFrame, path: str | os.PathLike[str], provenance: Provenance | None = None) -> Path:
+    """Write a table as parquet; an index other than 0, 1, ... becomes the first column.
+
+    The schema carries the provenance (key `genesim`) and nothing of pandas', so any reader sees the same
+    columns. With `provenance`, `<path>.provenance.json` is written too.
+
+    Raises:
+        InputError: Names are repeated, or a column mixes types.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(path)
+    try:
+        table = pa.Table.from_pandas(_flat(frame, str(path)), preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise InputError(
+            f"a column cannot be stored ({'; '.join(map(str, error.args))})",
+            where=str(path),
+            remedy="give each column one type",
+        ) from error
+    metadata = {b"genesim": provenance.to_json().encode()} if provenance else None
+    with atomic_file(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
+    if provenance:
+        write_sidecar(provenance, path)
+    return path
+
+
+def write_tsv(frame: pd.DataFrame, path: str | os.PathLike[str], provenance: Provenance | None = None) -> Path:
+    """Write a table as TSV (gzipped where the suffix is `.gz`), lossless: floats keep all their digits."""
+    return _write_text(_flat(frame, os.fspath(path)), Path(path), "\t", provenance)
+
+
+def write_csv(frame: pd.DataFrame, path: str | os.PathLike[str], provenance: Provenance | None = None) -> Path:
+    """Write a table as CSV for spreadsheets: text that a spreadsheet would run as a formula gets a leading '.
+
+    Text that starts with one of = + - @, a tab or a carriage return is such; numbers stay as they are. Use
+    `write_tsv` or `write_parquet` where the text must come back unchanged.
+    """
+    flat = _flat(frame, os.fspath(path))
+    escaped = pd.DataFrame({_escape(name): flat[name].astype(object).map(_escape) for name in flat.columns})
+    return _write_text(escaped, Path(path), ",", provenance)
+
+
+def _escape(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _write_text(flat: pd.DataFrame, path: Path, separator: str, provenance: Provenance | None) -> Path:
+    # A gzip header holds the time of day unless it is told another.
+    compression: Any = {"method": "gzip", "mtime": 0} if path.suffix == ".gz" else None
+    with atomic_file(path) as temporary:
+        flat.to_csv(
+            temporary,
+            sep=separator,
+            index=False,
+            lineterminator="\n",
+            encoding="utf-8",
+            compression=compression,
+        )
+    if provenance:
+        write_sidecar(provenance, path)
+    return path

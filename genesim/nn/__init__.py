@@ -1,0 +1,1 @@
+"""Small neural blocks; every random draw inside them is keyed by row."""

@@ -1,0 +1,119 @@
+"""Writers that leave nothing partial at the final path: temporary name, fsync, rename."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from genesim.errors import ResourceError
+from genesim.provenance.manifest import write_manifest
+
+
+def _temporary(target: Path) -> Path:
+    # The suffix stays last: writers choose their format by it.
+    return target.with_name(f".tmp-{socket.gethostname()}-{os.getpid()}-{target.name}")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_orphans(target: Path) -> None:
+    """Remove what killed writers of `target` on this machine left behind."""
+    prefix = f".tmp-{socket.gethostname()}-"
+    for path in target.parent.glob(f"{glob.escape(prefix)}*-{glob.escape(target.name)}"):
+        pid = path.name[len(prefix) :].split("-", 1)[0]
+        if pid.isdigit() and not _alive(int(pid)):
+            _remove(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _prepare(target: Path) -> Path:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_orphans(target)
+    except OSError as error:
+        raise ResourceError(
+            f"the output location cannot be written ({error.strerror})",
+            where=str(target),
+            remedy="choose another output directory or free disk space",
+        ) from error
+    return _temporary(target)
+
+
+@contextmanager
+def _published(temporary: Path, target: Path) -> Iterator[None]:
+    """Run the writer; on any failure remove the temporary, and word an operating-system error."""
+    try:
+        yield
+    except OSError as error:
+        _remove(temporary)
+        raise ResourceError(
+            f"writing failed ({error.strerror or error}); nothing was left at the final path",
+            where=str(target),
+            remedy="free disk space or choose another output directory",
+        ) from error
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+@contextmanager
+def atomic_file(target: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; on success it is synced and renamed to `target`."""
+    target = Path(target)
+    temporary = _prepare(target)
+    with _published(temporary, target):
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, target)
+        _sync(target.parent)
+
+
+@contextmanager
+def atomic_directory(target: str | Path) -> Iterator[Path]:
+    """Yield a temporary directory beside `target`; on success it gets a manifest and is renamed.
+
+    An existing directory at `target` is replaced only after the new one is complete.
+    """
+    target = Path(target)
+    temporary = _prepare(target)
+    with _published(temporary, target):
+        temporary.mkdir()
+        yield temporary
+        write_manifest(temporary)
+        for path in temporary.rglob("*"):
+            _sync(path)
+        if target.exists():
+            old = target.with_name(f".tmp-{socket.gethostname()}-{os.getpid()}-old-{target.name}")
+            os.replace(target, old)
+            os.replace(temporary, target)
+            _remove(old)
+        else:
+            os.replace(temporary, target)
+        _sync(target.parent)
