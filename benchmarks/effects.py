@@ -1,0 +1,183 @@
+"""cis prediction of held-out donors' expression (GEUVADIS, chr22): SuSiE beside its baselines and the null.
+
+    python benchmarks/effects.py --data ../shared/data --genes 120
+
+R2 = 1 - SSE/SST over held-out donors of 5 folds, per gene, then the mean over genes. Expression is log2 RPKM;
+three genotype PCs and `--factors` hidden factors are fitted in the training donors only, and SST is taken
+about the training mean. The row `shuffled` is SuSiE with the donors of the genotypes permuted.
+Writes `effects.csv` (a row a model) and `effects.json` (command, settings, versions).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import anndata as ad
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from genesim import rng
+from genesim.config.model import EffectConfig
+from genesim.console import progress, setup
+from genesim.data.genotypes.read_vcf import read_genotypes
+from genesim.estimators.effect_inputs import allele_means, cis_windows, dosages, match_genes, mean_imputed
+from genesim.metrics.effects import held_out_r2
+from genesim.models.effects.baselines import (
+    predict_genetic,
+    ridge_coefficients,
+    susie_coefficients,
+    top_variant_coefficients,
+    zero_coefficients,
+)
+from genesim.models.effects.problem import EffectProblem, orthonormal_covariates
+from genesim.models.effects.response import hidden_factors, linear_response
+from genesim.models.effects.scan import batches, build_batch
+from genesim.models.effects.susie import fit_susie
+from genesim.provenance.atomic import atomic_file
+from genesim.provenance.record import versions
+
+N_FOLDS = 5
+
+
+def elastic_net(problem: EffectProblem, n_genes: int) -> np.ndarray:
+    """scikit-learn's elastic net, penalty by inner cross-validation, as PrediXcan uses it (l1_ratio 0.5)."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import ElasticNetCV
+
+    warnings.simplefilter("ignore", ConvergenceWarning)  # its weakest penalties, which are not chosen
+
+    x, y = np.asarray(problem.genotype), np.asarray(problem.response)
+    coefficients = np.zeros(np.asarray(problem.scale).shape, np.float32)
+    for i in range(n_genes):
+        present = np.abs(x[i]).sum(1) > 0
+        net = ElasticNetCV(l1_ratio=0.5, cv=3, alphas=15, eps=2e-2, max_iter=1000, fit_intercept=False)
+        coefficients[i] = net.fit(x[i][present], y[i][present]).coef_
+    return coefficients
+
+
+MODELS = {
+    "zero": lambda p, n: zero_coefficients(p),
+    "top_variant": lambda p, n: top_variant_coefficients(p),
+    "ridge": lambda p, n: ridge_coefficients(p),
+    "elastic_net": elastic_net,
+    "susie": lambda p, n: susie_coefficients(fit_susie(p, n_effects=EffectConfig().n_effects)),
+}
+
+
+def held_out_response(
+    response: np.ndarray, known: np.ndarray, train: np.ndarray, n_factors: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Response without covariates (training coefficients), and the covariates with the factors."""
+    basis = orthonormal_covariates(known, train)
+    weight = np.broadcast_to(train, response.shape).astype(float)
+    _, loadings = hidden_factors(response * train, weight, basis, n_factors)
+
+    def residual(design: np.ndarray) -> np.ndarray:
+        design = np.column_stack([np.ones(len(train)), design])
+        coefficients = np.linalg.lstsq(design[train], response[:, train].T, rcond=None)[0]
+        return response - (design @ coefficients).T
+
+    left = residual(known)
+    spread = left[:, train].std(1, keepdims=True)
+    standard = left / np.where(spread > 1e-9, spread, np.inf)
+    factors = np.linalg.lstsq(loadings, standard, rcond=None)[0].T if loadings.shape[1] else known[:, :0]
+    design = np.column_stack([known, factors])
+    return residual(design), design
+
+
+def run(data: Path, n_genes: int, n_factors: int, window: int, seed: int, models: list[str]) -> pd.DataFrame:
+    expression = ad.read_h5ad(data / "paired" / "geuvadis_chr22.h5ad")
+    genotypes = read_genotypes(data / "paired" / "geuvadis_chr22.vcf.gz")
+    columns = genotypes.donors.get_indexer(expression.obs_names.astype(str))
+    mean = allele_means(genotypes, columns)
+    usable = np.minimum(mean, 2 - mean) / 2 >= EffectConfig().min_maf
+    located = match_genes(None, expression.var, list(genotypes.variants["contig"].unique()))
+    windows = cis_windows(located, genotypes.variants, usable, window)
+    draw = rng.generator(seed, "benchmark", "effects")
+    chosen = np.sort(draw.choice(np.flatnonzero([len(w) > 0 for w in windows]), n_genes, replace=False))
+    fold = draw.permutation(len(columns)) % N_FOLDS
+    shuffled = columns[draw.permutation(len(columns))]
+    present = np.ones(len(columns), bool)
+    response, _ = linear_response(np.asarray(expression[:, located.index].X, float).T, present)
+    known = expression.obsm["covariates"][:, :3]
+
+    truth = np.zeros((n_genes, len(columns)))
+    names = [m for m in MODELS if m in models] + ["shuffled"]
+    predicted = {name: np.zeros_like(truth) for name in names}
+    seconds = dict.fromkeys(names, 0.0)
+    compiled: set[tuple[str, int, int]] = set()
+    for k in progress(range(N_FOLDS), "folds"):
+        train = fold != k
+        left, design = held_out_response(response, known, train, n_factors)
+        truth[:, ~train] = left[chosen][:, ~train]
+        basis = orthonormal_covariates(design, train)
+        picked = [windows[g] for g in chosen]
+        for name in names:
+            at = shuffled if name == "shuffled" else columns
+
+            def dosage_of(index: np.ndarray, at: np.ndarray = at) -> np.ndarray:
+                return mean_imputed(dosages(genotypes.alleles[index][:, at]), mean[index])
+
+            for genes, width, size in batches(picked, len(columns), 32):
+                weight = np.broadcast_to(train, (n_genes, len(columns))).astype(float)
+                problem = build_batch(genes, (width, size), response[chosen], weight, basis, picked, dosage_of)
+                model = MODELS["susie" if name == "shuffled" else name]
+                if name != "elastic_net" and (name, size, width) not in compiled:
+                    jax.block_until_ready(jnp.asarray(model(problem, len(genes))))
+                    compiled.add((name, size, width))
+                started = time.process_time()
+                coefficients = jax.block_until_ready(jnp.asarray(model(problem, len(genes))))
+                seconds[name] += time.process_time() - started
+                raw = np.zeros((width, len(columns), size), np.float32)
+                for i, g in enumerate(genes):
+                    raw[i, :, : len(picked[g])] = dosage_of(picked[g]).T
+                value = np.asarray(predict_genetic(coefficients, problem, jnp.asarray(raw)))
+                predicted[name][np.ix_(genes, np.flatnonzero(~train))] = value[: len(genes)][:, ~train]
+    r2 = {name: held_out_r2(truth, predicted[name]) for name in names}
+    best = r2["susie"]
+    return pd.DataFrame(
+        [
+            {
+                "model": name,
+                "mean_r2": r2[name].mean(),
+                "se": r2[name].std() / np.sqrt(n_genes),
+                "susie_minus_model": (best - r2[name]).mean(),
+                "se_of_difference": (best - r2[name]).std() / np.sqrt(n_genes),
+                "genes_over_0.1": int((r2[name] > 0.1).sum()),
+                "cpu_s_per_gene": seconds[name] / n_genes / N_FOLDS,
+            }
+            for name in names
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--genes", type=int, default=120)
+    parser.add_argument("--factors", type=int, default=25)
+    parser.add_argument("--window", type=int, default=500_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
+    given = parser.parse_args()
+    setup()
+    table = run(given.data, given.genes, given.factors, given.window, given.seed, given.models)
+    with atomic_file(given.out) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.5f")
+    settings = {k: str(v) for k, v in vars(given).items() if k not in ("data", "out")}
+    record = {"command": "python benchmarks/effects.py", "settings": settings, "versions": versions()}
+    with atomic_file(given.out.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    sys.stdout.write(table.to_string(index=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

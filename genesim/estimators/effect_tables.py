@@ -1,0 +1,128 @@
+"""Tables made from fitted effects: per variant, per gene, and one posterior draw."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from genesim import rng
+from genesim.estimators.effect_inputs import ALL
+from genesim.metrics.effects import benjamini_hochberg
+from genesim.models.effects.posterior import EffectPosterior, draw_effects, marginal_effects
+from genesim.models.effects.units import afc_from_slope
+
+EVERY_TYPE = "*"
+
+
+def effect_table(
+    genes: pd.DataFrame, variants: pd.DataFrame, posteriors: dict[str, EffectPosterior], min_pip: float
+) -> pd.DataFrame:
+    """Effects of variants with a PIP of at least `min_pip` or in a credible set.
+
+    Columns: gene, variant, contig, position (1-based), ref, alt, cell_type, pip; effect, sd, low, high
+    (posterior mean, standard deviation and mean +- 1.96 sd of the log2 fold change per alternate copy);
+    credible_set (number within gene and cell type, 0 for none); log2_afc (the allelic fold change that
+    `effect` implies, `models.effects.units`).
+    """
+    parts = []
+    for cell_type, posterior in posteriors.items():
+        m = marginal_effects(posterior)
+        kept = (m["pip"] >= min_pip) | (m["credible_set"] > 0)
+        variant = variants.iloc[m["variant"][kept]]
+        mean, sd = m["mean"][kept], m["sd"][kept]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "gene": genes.index[m["gene"][kept]],
+                    "variant": variant.index,
+                    "contig": variant["contig"].to_numpy(),
+                    "position": variant["start"].to_numpy() + 1,
+                    "ref": variant["ref"].to_numpy(),
+                    "alt": variant["alt"].to_numpy(),
+                    "cell_type": cell_type,
+                    "pip": m["pip"][kept],
+                    "effect": mean,
+                    "sd": sd,
+                    "low": mean - 1.96 * sd,
+                    "high": mean + 1.96 * sd,
+                    "credible_set": m["credible_set"][kept],
+                    "log2_afc": afc_from_slope(mean, variant["frequency"].to_numpy()),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def egene_table(
+    genes: pd.DataFrame, variants: pd.DataFrame, posteriors: dict[str, EffectPosterior], fdr: float
+) -> pd.DataFrame:
+    """One row a gene and cell type: is there any cis effect?
+
+    Columns: gene, cell_type, n_donors, n_variants, p_value (Cauchy combination of all variants), q_value
+    (Benjamini-Hochberg within the cell type), is_egene (q <= fdr), top_variant, top_slope, n_credible_sets.
+    """
+    parts = []
+    for cell_type, p in posteriors.items():
+        tested = np.flatnonzero(p.n_variants > 0)
+        q = benjamini_hochberg(p.p_value[tested])
+        parts.append(
+            pd.DataFrame(
+                {
+                    "gene": genes.index[tested],
+                    "cell_type": cell_type,
+                    "n_donors": p.n_donors[tested],
+                    "n_variants": p.n_variants[tested],
+                    "p_value": p.p_value[tested],
+                    "q_value": q,
+                    "is_egene": q <= fdr,
+                    "top_variant": variants.index[p.top_variant[tested]],
+                    "top_slope": p.top_slope[tested],
+                    "n_credible_sets": p.n_sets[tested],
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def sample_table(
+    genes: pd.DataFrame,
+    variants: pd.DataFrame,
+    posteriors: dict[str, EffectPosterior],
+    labels: list[str],
+    n_effects: int,
+    seed: int,
+    credible_only: bool,
+) -> pd.DataFrame:
+    """One posterior draw of all effects: gene, variant, cell_type, log2_afc.
+
+    Each single effect gets one variant (alpha) and one size. A gene's draws come from its own stream, and its
+    cell types share the draw of positions. Without labels, cell_type is "*" (every cell type); with labels, a
+    type that had too few donors takes the draw of "all". With `credible_only`, single effects without a
+    credible set in that fit are left out: what remains are effects that the data show.
+    """
+
+    def numbers(*names: str) -> list[np.random.Generator]:
+        return [rng.generator(seed, "effects", *names, str(gene)) for gene in genes.index]
+
+    position = np.stack([g.random(n_effects) for g in numbers("position")])
+    source = {name: name if name in posteriors else ALL for name in labels} or {EVERY_TYPE: ALL}
+    parts = []
+    for cell_type, fitted in source.items():
+        if fitted not in posteriors:
+            continue
+        normal = np.stack([g.normal(size=n_effects) for g in numbers("size", fitted)])
+        gene, variant, size = draw_effects(posteriors[fitted], position, normal, credible_only)
+        drawn = pd.DataFrame({"g": gene, "v": variant, "slope": size})
+        drawn = drawn.groupby(["g", "v"], as_index=False)["slope"].sum()
+        at = variants.iloc[drawn["v"]]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "gene": genes.index[drawn["g"]],
+                    "variant": at.index,
+                    "cell_type": cell_type,
+                    "log2_afc": afc_from_slope(drawn["slope"].to_numpy(), at["frequency"].to_numpy()),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,317 @@
+"""`EffectModel`: cis effects of variants on expression, per cell type, learned from donors with both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from genesim.config.base import parse
+from genesim.config.model import EffectConfig
+from genesim.console import log
+from genesim.data.genotypes.record import Genotypes
+from genesim.errors import ConditionError, TrainingError
+from genesim.estimators.effect_inputs import (
+    ALL,
+    DonorExpression,
+    Scale,
+    allele_means,
+    cis_windows,
+    dosages,
+    match_donors,
+    match_genes,
+    mean_imputed,
+    numeric_covariates,
+    pseudobulk,
+    read_donor_expression,
+)
+from genesim.estimators.effect_tables import effect_table, egene_table, sample_table
+from genesim.models.effects.posterior import EffectPosterior, genetic_values
+from genesim.models.effects.problem import orthonormal_covariates
+from genesim.models.effects.response import count_response, hidden_factors, linear_response, log2_response
+from genesim.models.effects.scan import fit_genes
+from genesim.provenance.record import Provenance
+from genesim.train.store import load_model, save_model
+
+KIND = "effects"
+MIN_DOF = 8
+
+
+@dataclass(frozen=True)
+class EffectPrediction:
+    """Genetic value of donors: log2 fold change against the mean donor of the fit.
+
+    Attributes:
+        mean, low, high: donor x gene; posterior mean and 95 % interval of the genetic value (a measured
+            expression has residual variance besides).
+        n_absent_variants: Variants of the model that the genotypes lack; they count as the training mean.
+    """
+
+    mean: pd.DataFrame
+    low: pd.DataFrame
+    high: pd.DataFrame
+    n_absent_variants: int
+
+
+def _responses(
+    expression: DonorExpression, scale: Scale, covariates: np.ndarray, config: EffectConfig, min_cells: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Response, weight, and covariates (orthonormal, factors included) of one cell type."""
+    present = (expression.n_cells >= min_cells) & (expression.library > 0)
+    if scale == "counts":
+        response, weight = count_response(expression.values, expression.library, present)
+        depth = np.log(np.where(present, expression.library, 1.0))
+        covariates = np.column_stack([covariates, depth])
+    elif scale == "linear":
+        response, weight = linear_response(expression.values, present)
+    else:
+        response, weight = log2_response(expression.values, present)
+    known = orthonormal_covariates(covariates, present)
+    factors, _ = hidden_factors(response, weight, known, config.n_factors)
+    return response, weight, orthonormal_covariates(np.column_stack([covariates, factors]), present)
+
+
+class EffectModel:
+    """Variant-gene effects per cell type: a posterior over sums of single effects (SuSiE).
+
+    Make one with `fit` or `load`.
+    """
+
+    def __init__(
+        self,
+        genes: pd.DataFrame,
+        variants: pd.DataFrame,
+        posteriors: dict[str, EffectPosterior],
+        labels: list[str],
+        config: EffectConfig,
+        provenance: Provenance,
+    ) -> None:
+        self.genes = genes
+        self.variants = variants
+        self.posteriors = posteriors
+        self.labels = labels
+        self.config = config
+        self.provenance = provenance
+
+    @classmethod
+    def fit(
+        cls,
+        expression: ad.AnnData | str,
+        geno: Genotypes,
+        genes: pd.DataFrame | None = None,
+        *,
+        donor_key: str = "donor",
+        labels_key: str | None = None,
+        covariates: pd.DataFrame | None = None,
+        layer: str | None = None,
+        bulk: bool = False,
+        scale: Scale = "counts",
+        config: EffectConfig | None = None,
+        seed: int = 0,
+    ) -> EffectModel:
+        """Fit cis effects.
+
+        Every gene is fitted on all cells ("all") and, with `labels_key`, in each type with enough donors.
+        The response is donor pseudobulk on a log2 scale with a precision weight per donor and gene
+        (`models.effects.response`); covariates, log library size and hidden factors of expression are
+        projected out of response and dosages. Missing dosages take the variant's mean.
+
+        Args:
+            expression: Counts of single cells; with `bulk`, one row a donor.
+            geno: Genotypes; donors are matched by id.
+            genes: Index gene; `contig`, `tss` (0-based). None takes them from var.
+            donor_key: Column of obs with donors (bulk: obs names are taken where it is absent).
+            labels_key: Column of obs with cell types.
+            covariates: Index donor; numbers, or text taken as levels.
+            layer: Layer with the expression.
+            bulk: Rows are donors, not cells.
+            scale: Of bulk values: "counts", "linear" (TPM, RPKM) or "log2".
+            config: Window, MAF, number of effects, credible sets, factors.
+            seed: Recorded; the fit itself draws nothing.
+
+        Raises:
+            H5adError, InputError: Expression, genes or covariates that cannot be used.
+            JoinError: Fewer than 10 donors, or no gene, in common.
+            TrainingError: No gene has a usable variant in its window.
+        """
+        config = config or EffectConfig()
+        adata, donor = read_donor_expression(expression, donor_key, labels_key, bulk, scale, layer)
+        donors = match_donors(donor.unique().tolist(), geno.donors.tolist())
+        columns = geno.donors.astype(str).get_indexer(pd.Index(donors))
+        contigs = list(dict.fromkeys(geno.variants["contig"].astype(str)))
+        located = match_genes(genes, adata.var, contigs)
+        mean = allele_means(geno, columns)
+        frequency = mean / 2
+        usable = np.minimum(frequency, 1 - frequency) >= config.min_maf
+        windows = cis_windows(located, geno.variants, usable, config.window)
+        if not any(len(w) for w in windows):
+            raise TrainingError(
+                f"no gene has a variant with MAF >= {config.min_maf} within {config.window} bp of its TSS",
+                where="genotypes",
+                remedy="check that genes and genotypes use one genome build, or widen effects.window",
+            )
+        numbers = numeric_covariates(covariates, donors)
+
+        labels: list[str] = []
+        rows: dict[str, np.ndarray | None] = {ALL: None}
+        if labels_key is not None:
+            label = adata.obs[labels_key].astype(str).to_numpy()
+            labels = sorted(set(label))
+            rows |= {name: label == name for name in labels}
+        prepared = {}
+        for name, chosen in rows.items():
+            cells = pseudobulk(adata, donor, donors, located.index, chosen)
+            if scale != "counts":
+                cells = replace(cells, library=np.ones(len(donors)))
+            response, weight, basis = _responses(cells, scale, numbers, config, 1 if bulk else config.min_cells)
+            n_present = int((weight > 0).any(0).sum())
+            if n_present - basis.shape[1] < MIN_DOF:
+                log.info("cis effects: cell type %s has %d donors, too few to fit", name, n_present)
+                continue
+            prepared[name] = (response, weight, basis)
+        if not prepared:
+            raise TrainingError(
+                f"no cell type has enough donors ({len(donors)} donors, {numbers.shape[1]} covariates)",
+                where="expression",
+                remedy="use fewer covariates or lower effects.min_cells",
+            )
+
+        def dosage_of(index: np.ndarray) -> np.ndarray:
+            return mean_imputed(dosages(geno.alleles[index][:, columns]), mean[index])
+
+        rank = max(basis.shape[1] for _, _, basis in prepared.values())
+        posteriors = {
+            name: fit_genes(
+                response,
+                weight,
+                np.pad(basis, ((0, 0), (0, rank - basis.shape[1]))),
+                windows,
+                dosage_of,
+                config,
+                f"cis effects, {name}",
+            )
+            for name, (response, weight, basis) in prepared.items()
+        }
+        variants = geno.variants[["contig", "start", "ref", "alt"]].assign(frequency=frequency)
+        provenance = Provenance("train effects", seed, config.model_dump(mode="json"))
+        return cls(located, *_compacted(variants, posteriors), labels, config, provenance)
+
+    def table(self, min_pip: float = 1e-3) -> pd.DataFrame:
+        """Effects per gene, variant and cell type; see `effect_tables.effect_table`."""
+        return effect_table(self.genes, self.variants, self.posteriors, min_pip)
+
+    def egenes(self, fdr: float = 0.05) -> pd.DataFrame:
+        """One row a gene and cell type; see `effect_tables.egene_table`."""
+        return egene_table(self.genes, self.variants, self.posteriors, fdr)
+
+    def sample(self, seed: int = 0, credible_only: bool = True) -> pd.DataFrame:
+        """One posterior draw: gene, variant, cell_type, log2_afc; see `effect_tables.sample_table`."""
+        return sample_table(
+            self.genes,
+            self.variants,
+            self.posteriors,
+            self.labels,
+            self.config.n_effects,
+            seed,
+            credible_only,
+        )
+
+    def predict(self, geno: Genotypes, cell_type: str = ALL) -> EffectPrediction:
+        """Genetic values of the donors of `geno`.
+
+        Variants are matched by contig, start, ref and alt; swapped alleles are turned round.
+
+        Raises:
+            ConditionError: `cell_type` was not fitted.
+        """
+        if cell_type not in self.posteriors:
+            raise ConditionError(
+                f"cell type '{cell_type}' was not fitted",
+                where="effect model",
+                remedy=f"choose one of: {', '.join(self.posteriors)}",
+            )
+        sites_there = zip(*(geno.variants[c] for c in ("contig", "start", "ref", "alt")), strict=True)
+        position = {site: i for i, site in enumerate(sites_there)}
+        centre = 2 * self.variants["frequency"].to_numpy()
+        dosage = np.repeat(centre[:, None], geno.n_donors, 1)
+        sites = list(zip(*(self.variants[c] for c in ("contig", "start", "ref", "alt")), strict=True))
+        same = np.array([position.get(s, -1) for s in sites], np.int64)
+        swapped = np.array([position.get((s[0], s[1], s[3], s[2]), -1) for s in sites], np.int64)
+        for found, turned in ((same, False), (np.where(same < 0, swapped, -1), True)):
+            at = np.flatnonzero(found >= 0)
+            d = dosages(geno.alleles[found[at]])
+            dosage[at] = mean_imputed(2 - d if turned else d, centre[at])
+        mean, sd = genetic_values(self.posteriors[cell_type], dosage, centre)
+
+        def frame(values: np.ndarray) -> pd.DataFrame:
+            return pd.DataFrame(values.T, index=geno.donors, columns=self.genes.index)
+
+        absent = int(((same < 0) & (swapped < 0)).sum())
+        return EffectPrediction(frame(mean), frame(mean - 1.96 * sd), frame(mean + 1.96 * sd), absent)
+
+    def save(self, directory: str | Path, provenance: Provenance | None = None) -> Path:
+        """Write the model as one directory."""
+        arrays = {
+            "gene_tss": self.genes["tss"].to_numpy(),
+            "variant_start": self.variants["start"].to_numpy(),
+            "variant_frequency": self.variants["frequency"].to_numpy(),
+            "posteriors": {str(i): p.to_dict() for i, p in enumerate(self.posteriors.values())},
+        }
+        metadata = {
+            "genes": self.genes.index.tolist(),
+            "gene_contig": self.genes["contig"].tolist(),
+            "variants": self.variants.index.tolist(),
+            **{f"variant_{c}": self.variants[c].tolist() for c in ("contig", "ref", "alt")},
+            "cell_types": list(self.posteriors),
+            "labels": self.labels,
+            "config": self.config.model_dump(mode="json"),
+        }
+        return save_model(directory, KIND, arrays, metadata, provenance or self.provenance)
+
+    @classmethod
+    def load(cls, directory: str | Path) -> EffectModel:
+        """Read a model that `save` wrote.
+
+        Raises:
+            ArtefactError: It is not one, is incomplete or was altered.
+        """
+        stored = load_model(directory, KIND)
+        a, m = stored.arrays, stored.metadata
+        genes = pd.DataFrame(
+            {"contig": pd.Series(m["gene_contig"], dtype=object).to_numpy(), "tss": a["gene_tss"]},
+            index=pd.Index(m["genes"], dtype=object, name="gene"),
+        )
+        columns = {c: pd.Series(m[f"variant_{c}"], dtype=object).to_numpy() for c in ("contig", "ref", "alt")}
+        variants = pd.DataFrame(
+            {
+                "contig": columns["contig"],
+                "start": a["variant_start"],
+                "ref": columns["ref"],
+                "alt": columns["alt"],
+                "frequency": a["variant_frequency"],
+            },
+            index=pd.Index(m["variants"], dtype=object),
+        )
+        posteriors = {
+            name: EffectPosterior(**{k: np.asarray(v) for k, v in a["posteriors"][str(i)].items()})
+            for i, name in enumerate(m["cell_types"])
+        }
+        provenance = Provenance(**{k: v for k, v in stored.provenance.items() if k != "schema"})
+        return cls(genes, variants, posteriors, m["labels"], parse(EffectConfig, m["config"]), provenance)
+
+
+def _compacted(
+    variants: pd.DataFrame, posteriors: dict[str, EffectPosterior]
+) -> tuple[pd.DataFrame, dict[str, EffectPosterior]]:
+    """Only the variants that a posterior names, with the posteriors renumbered to them."""
+    used = np.unique(np.concatenate([np.r_[p.variant, p.top_variant[p.top_variant >= 0]] for p in posteriors.values()]))
+    number = np.full(len(variants) + 1, -1, np.int64)
+    number[used] = np.arange(len(used))
+    renumbered = {
+        name: replace(p, variant=number[p.variant].astype(np.int32), top_variant=number[p.top_variant])
+        for name, p in posteriors.items()
+    }
+    return variants.iloc[used], renumbered

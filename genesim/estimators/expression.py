@@ -1,0 +1,376 @@
+"""`ExpressionModel`: from an AnnData of cells to new cells, embeddings, denoised expression and scores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from scipy import sparse
+
+from genesim import rng
+from genesim.config.base import parse
+from genesim.config.model import ExpressionConfig
+from genesim.console import progress
+from genesim.data.expression import read_expression
+from genesim.data.names import plain_frame, plain_labels
+from genesim.data.write import provenance_uns
+from genesim.errors import ConditionError, ConfigError, H5adError
+from genesim.estimators import expression_store
+from genesim.estimators.covariates import LIBRARY_SIZE, Covariates
+from genesim.estimators.expression_fit import fit_generator, resolved
+from genesim.models.expression.copula import CopulaNb
+from genesim.models.expression.generator import CountGenerator, ExpressionGenerator, block_size
+from genesim.models.expression.independent_nb import IndependentNb
+from genesim.models.expression.library import LibrarySampler
+from genesim.models.expression.negative_binomial import draw_counts
+from genesim.models.expression.posterior import encode, expected_rates, log_likelihood_bound
+from genesim.provenance.record import Provenance
+from genesim.train.store import load_model, save_model
+from genesim.types import Condition
+
+KIND = "expression"
+UNLABELLED = "cell"
+"""The one cell type of a model that was trained without labels."""
+
+Cells: TypeAlias = ad.AnnData | str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class ExpressionModel:
+    """A trained generator of single-cell counts. Make one with `fit` or `load`.
+
+    Attributes:
+        generator: Draws counts under a `Condition`.
+        library: Draws log library sizes.
+        covariates: Levels, scales and the training mix.
+        genes: Names, in order of the counts' columns.
+        labels_key: Column of cell types or other labels; None where there are none.
+        batch_key: Column of experimental batches.
+        layer: Layer that counts are read from, in `fit` and later.
+        config: Configuration, its open settings resolved.
+        seed: Seed of the training.
+        history: Training losses by step.
+    """
+
+    generator: CountGenerator
+    library: LibrarySampler
+    covariates: Covariates
+    genes: pd.Index
+    labels_key: str | None
+    batch_key: str | None
+    layer: str | None
+    config: ExpressionConfig
+    seed: int
+    history: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def fit(
+        cls,
+        adata: Cells,
+        labels_key: str | None = None,
+        batch_key: str | None = None,
+        categorical_covariate_keys: Sequence[str] = (),
+        continuous_covariate_keys: Sequence[str] = (),
+        layer: str | None = None,
+        config: ExpressionConfig | None = None,
+        seed: int = 0,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+    ) -> ExpressionModel:
+        """Train on integer counts.
+
+        Args:
+            adata: AnnData (in memory, a view, backed) or the path of an h5ad; never changed.
+            labels_key: Column of obs with cell types.
+            batch_key: Column of obs with experimental batches.
+            categorical_covariate_keys: Further categorical columns.
+            continuous_covariate_keys: Numeric columns.
+            layer: Layer of the counts; None takes X, "raw" takes `.raw`.
+            config: Method, sizes and training lengths.
+            seed: Decides every draw; the same seed, versions and machine give the same model.
+            checkpoint_dir: Folder from which a killed training goes on exactly.
+
+        Raises:
+            H5adError: The input is damaged, is not counts, or lacks a key.
+            TrainingError: The loss does not stay finite.
+        """
+        config = config or ExpressionConfig()
+        categorical = [key for key in (labels_key, batch_key) if key is not None] + list(categorical_covariate_keys)
+        continuous = list(continuous_covariate_keys)
+        cells = read_expression(
+            adata,
+            layer=layer,
+            labels_key=labels_key,
+            batch_key=batch_key,
+            covariate_keys=[*categorical_covariate_keys, *continuous],
+        )
+        covariates = Covariates.fit(cells.obs, categorical, continuous)
+        counts = sparse.csr_matrix(cells.X)
+        log_library = np.log(np.asarray(counts.sum(axis=1), np.float64).ravel())
+        condition = covariates.condition(cells.obs, log_library)
+        label_column, batch_column = _columns(labels_key, batch_key)
+        library = LibrarySampler.fit(
+            log_library,
+            _codes(condition, label_column),
+            _codes(condition, batch_column),
+            0 if label_column is None else covariates.n_levels[label_column],
+            0 if batch_column is None else covariates.n_levels[batch_column],
+        )
+        config = resolved(config, counts.shape[0])
+        history: dict[str, np.ndarray] = {}
+        generator: CountGenerator
+        if config.method == "vae":
+            folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+            generator, history = fit_generator(
+                counts, condition, covariates.n_levels, covariates.shares(), config, seed, folder
+            )
+        else:
+            baseline = IndependentNb if config.method == "independent" else CopulaNb
+            n_labels = 0 if label_column is None else covariates.n_levels[label_column]
+            generator = baseline.fit(counts, condition, n_labels, label_column, seed)
+        genes = pd.Index(cells.var_names, dtype=object)
+        return cls(generator, library, covariates, genes, labels_key, batch_key, layer, config, seed, history)
+
+    @property
+    def cell_types(self) -> tuple[str, ...]:
+        """Known labels."""
+        return self.covariates.levels[self.labels_key] if self.labels_key else (UNLABELLED,)
+
+    @property
+    def composition(self) -> dict[str, float]:
+        """Share of each label among the training cells."""
+        if self.labels_key is None:
+            return {UNLABELLED: 1.0}
+        return dict(zip(self.cell_types, self.covariates.shares()[0].tolist(), strict=True))
+
+    def condition(self, obs: pd.DataFrame, seed: int = 0, first: int = 0) -> Condition:
+        """`obs` as model input, one row a cell; absent columns and missing values are unknown levels.
+
+        Log library sizes come from the column `library_size`, or are drawn where it is absent or missing.
+
+        Raises:
+            ConditionError: A level was not in training (the known ones are listed), or a library size is
+                not positive.
+        """
+        bare = self.covariates.condition(obs, np.zeros(len(obs)))
+        label_column, batch_column = _columns(self.labels_key, self.batch_key)
+        log_library = self.library.sample(
+            rng.key(seed, "expression", "library"),
+            _codes(bare, label_column),
+            _codes(bare, batch_column),
+            first,
+        )
+        if LIBRARY_SIZE in obs:
+            asked = pd.to_numeric(obs[LIBRARY_SIZE], errors="coerce").to_numpy(dtype=float)
+            given = obs[LIBRARY_SIZE].notna().to_numpy()
+            if not (np.isfinite(asked[given]) & (asked[given] > 0)).all():
+                raise ConditionError(
+                    f"column {LIBRARY_SIZE!r} has values that are not positive numbers",
+                    where="obs",
+                    remedy="give total counts of a cell, or leave the column out",
+                )
+            log_library = np.where(given, np.log(np.where(given, asked, 1.0)), log_library)
+        return Condition(bare.categories, bare.continuous, log_library.astype(np.float32))
+
+    def sample(self, n: int, obs: Mapping[str, Any] | pd.DataFrame | None = None, seed: int = 0) -> ad.AnnData:
+        """Draw `n` new cells.
+
+        Args:
+            n: Number of cells.
+            obs: Fixed values for all cells, or a frame of one row a cell; None keeps the training mix.
+                Covariates that are left out are drawn from the training cells that share the given ones.
+                `library_size` fixes total counts. Further columns of a frame are carried along.
+            seed: Decides every draw. The first cells of a longer draw are the cells of a shorter one.
+
+        Returns:
+            X is CSR int32; obs has every covariate of the model; `uns["genesim"]` marks it as synthetic.
+
+        Raises:
+            ConditionError: An unknown level or column, or a frame of another length.
+        """
+        if n < 1:
+            raise ConditionError(f"{n} cells were asked for", where="sample", remedy="ask for at least one")
+        table = self.covariates.complete(self.covariates.table(n, obs), seed)
+        if not isinstance(obs, pd.DataFrame):
+            width = max(6, len(str(n)))
+            table.index = pd.Index([f"cell{i:0{width}d}" for i in range(1, n + 1)], dtype=object)
+        size = block_size(len(self.genes))
+        key = rng.key(seed, "expression", "sample")
+        blocks = []
+        for first in progress(range(0, n, size), "drawing cells"):
+            condition = self.condition(table.iloc[first : first + size], seed, first)
+            blocks.append(sparse.csr_matrix(self.generator.sample(key, condition, first)))
+        cells = self.empty_cells(table)
+        cells.X = sparse.vstack(blocks, format="csr", dtype=np.int32)
+        settings = {
+            "n": n,
+            "method": self.config.method,
+            "obs": dict(obs) if isinstance(obs, Mapping) else None,
+        }
+        cells.uns["genesim"] = provenance_uns(Provenance("sample expression", seed, settings, synthetic=True))
+        return cells
+
+    def empty_cells(self, obs: pd.DataFrame) -> ad.AnnData:
+        """AnnData of this model's genes without counts, for cells with this obs (levels categorical)."""
+        obs = plain_frame(obs)
+        for name in self.covariates.levels:
+            if name in obs:
+                obs[name] = plain_labels(obs[name])
+        x = sparse.csr_matrix((len(obs), len(self.genes)), dtype=np.int32)
+        return ad.AnnData(X=x, obs=obs, var=pd.DataFrame(index=self.genes.copy()))
+
+    def draw_rates(
+        self, obs: pd.DataFrame, seed: int, first: int = 0
+    ) -> tuple[Float[np.ndarray, "cell gene"], Float[np.ndarray, " cell"]]:
+        """Rates (rows sum to 1) and library sizes of cells `first`, `first` + 1, ... of a draw.
+
+        Planted effects multiply the rates; `draw_counts` then adds the noise of measurement.
+
+        Raises:
+            ConfigError: The method is a baseline, which has no rates apart from its counts.
+        """
+        generator = self._vae_generator("draw_rates")
+        condition = self.condition(self.covariates.complete(obs, seed, first), seed, first)
+        rates = generator.rates(rng.key(seed, "expression", "sample"), condition, first)
+        return rates, np.exp(np.asarray(condition.log_library, np.float64))
+
+    def draw_counts(
+        self, mean: Float[np.ndarray, "cell gene"], obs: pd.DataFrame, seed: int, first: int = 0
+    ) -> Int[np.ndarray, "cell gene"]:
+        """NB counts around `mean` with the dispersions of the same `obs` that `draw_rates` was given."""
+        generator = self._vae_generator("draw_counts")
+        condition = self.condition(self.covariates.complete(obs, seed, first), seed, first)
+        key = rng.child(rng.key(seed, "expression", "sample"), "counts")
+        return draw_counts(key, mean, generator.dispersion(condition), first)
+
+    def embed(self, adata: Cells) -> Float[np.ndarray, "cell latent"]:
+        """Posterior means of the latents, one row a cell; covariates are not needed.
+
+        Raises:
+            H5adError: Genes of the model are absent, or a cell has no counts.
+        """
+        generator = self._vae_generator("embed")
+        counts, _ = self._read(adata)
+        return encode(generator.vae, counts)[:, : self.config.n_latent]
+
+    def denoise(self, adata: Cells, library_size: float = 1e4) -> ad.AnnData:
+        """Expected counts of each cell at one common library size (float32, dense), given its own counts."""
+        vae = self._vae_generator("denoise").vae
+        counts, obs = self._read(adata)
+        condition = self.covariates.condition(obs, np.full(len(obs), np.log(library_size)))
+        x = expected_rates(vae, counts, condition) * np.float32(library_size)
+        return ad.AnnData(X=x, obs=obs, var=pd.DataFrame(index=self.genes.copy()))
+
+    def score_cells(self, adata: Cells, seed: int = 0) -> pd.Series:
+        """Evidence lower bound of each cell's log-likelihood, in nats (mean of 8 posterior draws).
+
+        Low values mark cells that the training data do not resemble; compare cells of like library size.
+        """
+        vae = self._vae_generator("score_cells").vae
+        counts, obs = self._read(adata)
+        condition = self.covariates.condition(obs, np.log(np.asarray(counts.sum(axis=1), np.float64).ravel()))
+        found = log_likelihood_bound(vae, counts, condition, rng.key(seed, "expression", "score"))
+        return pd.Series(found, index=obs.index, name="log_likelihood_bound")
+
+    def _vae_generator(self, wanted: str) -> ExpressionGenerator:
+        if not isinstance(self.generator, ExpressionGenerator):
+            raise ConfigError(
+                f"the baseline {self.config.method!r} has no {wanted}",
+                where="ExpressionModel",
+                remedy="fit with ExpressionConfig(method='vae')",
+            )
+        return self.generator
+
+    def _read(self, adata: Cells) -> tuple[sparse.csr_matrix, pd.DataFrame]:
+        """Counts of the model's genes, in its order, and obs."""
+        cells = read_expression(adata, layer=self.layer)
+        column = pd.Index(cells.var_names, dtype=object).get_indexer(self.genes)
+        if (column < 0).any():
+            absent = self.genes[column < 0]
+            raise H5adError(
+                f"{len(absent)} of the model's {len(self.genes)} genes are absent ({', '.join(absent[:3])})",
+                where="var",
+                remedy="give cells measured on the genes that the model was trained on",
+            )
+        counts = sparse.csr_matrix(cells.X)[:, column]
+        n_empty = cells.uns["genesim_read"]["n_cells_without_counts"] + int((counts.sum(axis=1) == 0).sum())
+        if n_empty:
+            raise H5adError(
+                f"{n_empty} cells have no counts in the model's genes",
+                where="obs",
+                remedy="drop these cells first",
+            )
+        return counts, cells.obs
+
+    def save(self, directory: str | os.PathLike[str], provenance: Provenance | None = None) -> Path:
+        """Write one directory that `load` needs nothing else for."""
+        described, arrays = self.covariates.to_dict()
+        settings = self.config.model_dump(mode="json")
+        metadata = {
+            "covariates": described,
+            "genes": list(self.genes),
+            "labels_key": self.labels_key,
+            "batch_key": self.batch_key,
+            "layer": self.layer,
+            "config": settings,
+            "seed": self.seed,
+        }
+        return save_model(
+            Path(directory),
+            KIND,
+            {
+                "generator": expression_store.generator_arrays(self.generator),
+                "library": {"quantiles": self.library.quantiles, "bandwidth": self.library.bandwidth},
+                "covariates": arrays,
+                "history": self.history,
+            },
+            metadata,
+            provenance or Provenance("train expression", self.seed, settings),
+        )
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str]) -> ExpressionModel:
+        """Read what `save` wrote.
+
+        Raises:
+            ArtefactError: The directory is incomplete, altered, or no expression model.
+        """
+        stored = load_model(Path(directory), KIND)
+        found, arrays = stored.metadata, stored.arrays
+        config = parse(ExpressionConfig, found["config"], where=str(directory))
+        covariates = Covariates.from_dict(found["covariates"], arrays["covariates"])
+        label_column, _ = _columns(found["labels_key"], found["batch_key"])
+        generator = expression_store.build_generator(
+            arrays["generator"], config, covariates.n_levels, len(covariates.centre), label_column
+        )
+        library = LibrarySampler(arrays["library"]["quantiles"], arrays["library"]["bandwidth"])
+        return cls(
+            generator,
+            library,
+            covariates,
+            pd.Index(found["genes"], dtype=object),
+            found["labels_key"],
+            found["batch_key"],
+            found["layer"],
+            config,
+            found["seed"],
+            arrays["history"],
+        )
+
+
+def _columns(labels_key: str | None, batch_key: str | None) -> tuple[int | None, int | None]:
+    """Columns of the labels and of the batches among the categories."""
+    batch = None if batch_key is None else 0 if labels_key is None else 1
+    return (None if labels_key is None else 0), batch
+
+
+def _codes(condition: Condition, column: int | None) -> Int[np.ndarray, " cell"]:
+    if column is None:
+        return np.full(condition.n_examples, -1)
+    return np.asarray(condition.categories)[:, column]

@@ -1,0 +1,155 @@
+"""Training of the expression model: held-out cells, the VAE, then the flow on its latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from flax import nnx
+from scipy import sparse
+
+from genesim import rng
+from genesim.config.model import ExpressionConfig
+from genesim.console import log
+from genesim.data.stream import ArrayStream
+from genesim.models.expression.flow import LatentFlow
+from genesim.models.expression.generator import ExpressionGenerator, take
+from genesim.models.expression.negative_binomial import LOG_THETA_MAX, LOG_THETA_MIN
+from genesim.models.expression.posterior import encode
+from genesim.models.expression.vae import SCALE, GeneStatistics, NbVae
+from genesim.train.loop import FitResult, fit
+from genesim.types import Condition
+
+_MIN_VALIDATION = 20
+"""Fewer held-out cells than this say nothing about when to stop."""
+_N_CALIBRATION = 4096
+_FEW_CELLS = 2000
+
+
+def gene_statistics(counts: sparse.csr_matrix) -> GeneStatistics:
+    """Standardisation and first guesses of the VAE, without densifying.
+
+    Theta is the moment estimate under mean = library size x pooled frequency.
+    """
+    n_cells = counts.shape[0]
+    values = counts.astype(np.float64)
+    library = np.asarray(values.sum(axis=1)).ravel()
+    total = np.asarray(values.sum(axis=0)).ravel() + 0.25
+    frequency = total / total.sum()
+    squares = np.asarray(values.multiply(values).sum(axis=0)).ravel()
+    weighted = np.asarray(values.multiply(library[:, None]).sum(axis=0)).ravel()
+    power = float((library**2).sum())
+    residual = squares - 2 * frequency * weighted + frequency**2 * power
+    excess = np.maximum(residual - frequency * library.sum(), 1e-8)
+    log_theta = np.clip(np.log(frequency**2 * power / excess), -2.0, 3.0)
+    scaled = sparse.csr_matrix(sparse.diags(SCALE / np.maximum(library, 1.0)) @ values)
+    scaled.data = np.log1p(scaled.data)
+    mean = np.asarray(scaled.mean(axis=0)).ravel()
+    variance = np.asarray(scaled.multiply(scaled).mean(axis=0)).ravel() - mean**2
+    # A gene seen in one cell of many has a tiny SD: the floor keeps that cell from ruling the encoder.
+    sd = np.maximum(np.sqrt(np.maximum(variance, 0.0)), 0.05)
+    return GeneStatistics(mean, sd, np.log(frequency), np.clip(log_theta, LOG_THETA_MIN, LOG_THETA_MAX), n_cells)
+
+
+def resolved(config: ExpressionConfig, n_cells: int) -> ExpressionConfig:
+    """`config` with the dropout that suits `n_cells` where it was left open."""
+    if config.dropout is not None:
+        return config
+    return config.model_copy(update={"dropout": 0.3 if n_cells < _FEW_CELLS else 0.1})
+
+
+def held_out(n_cells: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers of training and validation cells; no validation cells where they would be too few."""
+    n = round(share * n_cells)
+    if n < _MIN_VALIDATION:
+        return np.arange(n_cells), np.arange(0)
+    order = rng.generator(seed, "expression", "validation").permutation(n_cells)
+    return np.sort(order[n:]), np.sort(order[:n])
+
+
+def _fit_vae(
+    counts: sparse.csr_matrix,
+    condition: Condition,
+    n_levels: tuple[int, ...],
+    shares: list[np.ndarray],
+    config: ExpressionConfig,
+    seed: int,
+    checkpoint_dir: Path | None,
+) -> FitResult[NbVae]:
+    train, validation = held_out(counts.shape[0], config.validation_share, seed)
+    vae = NbVae(
+        gene_statistics(counts),
+        n_levels,
+        shares,
+        condition.continuous.shape[1],
+        config,
+        rngs=nnx.Rngs(rng.key(seed, "expression", "vae", "init")),
+    )
+    streams = [
+        ArrayStream(counts[rows], take(condition, rows), config.vae.minibatch_size, seed, f"vae {name}")
+        for name, rows in (("train", train), ("validation", validation))
+        if len(rows)
+    ]
+    key = rng.key(seed, "expression", "vae")
+    held = streams[1] if len(streams) > 1 else None
+    return fit(vae, streams[0], config.vae, key, validation=held, checkpoint_dir=checkpoint_dir)
+
+
+def _fit_flow(
+    posterior: np.ndarray,
+    condition: Condition,
+    n_levels: tuple[int, ...],
+    config: ExpressionConfig,
+    seed: int,
+    checkpoint_dir: Path | None,
+) -> FitResult[LatentFlow]:
+    mean, sd = np.split(posterior.astype(np.float64), 2, axis=1)
+    log_library = np.asarray(condition.log_library, np.float64)
+    flow = LatentFlow(
+        mean.mean(axis=0),
+        np.maximum(np.sqrt(mean.var(axis=0) + (sd**2).mean(axis=0)), 1e-4),
+        (float(log_library.mean()), max(float(log_library.std()), 1e-3)),
+        n_levels,
+        condition.continuous.shape[1],
+        config,
+        rngs=nnx.Rngs(rng.key(seed, "expression", "flow", "init")),
+    )
+    stream = ArrayStream(posterior, condition, config.flow.minibatch_size, seed, "flow")
+    return fit(flow, stream, config.flow, rng.key(seed, "expression", "flow"), checkpoint_dir=checkpoint_dir)
+
+
+def fit_generator(
+    counts: sparse.csr_matrix,
+    condition: Condition,
+    n_levels: tuple[int, ...],
+    shares: list[np.ndarray],
+    config: ExpressionConfig,
+    seed: int,
+    checkpoint_dir: Path | None = None,
+) -> tuple[ExpressionGenerator, dict[str, np.ndarray]]:
+    """Train the VAE, encode every cell, train the flow, correct its scale.
+
+    Args:
+        counts: Training counts [cell, gene]; cells without counts are not allowed.
+        condition: One row a cell.
+        n_levels: Levels of each categorical covariate.
+        shares: Share of each level, one array a covariate.
+        config: Already `resolved`.
+        seed: The user's seed.
+        checkpoint_dir: Holds `vae/` and `flow/` checkpoints.
+
+    Returns:
+        The generator and its history: `vae_*` and `flow_*` arrays a step.
+    """
+    folders = [None, None] if checkpoint_dir is None else [checkpoint_dir / "vae", checkpoint_dir / "flow"]
+    vae = _fit_vae(counts, condition, n_levels, shares, config, seed, folders[0])
+    log.info("expression VAE: step %d of %d kept", vae.best_step, vae.n_steps)
+    flow = _fit_flow(encode(vae.model, counts), condition, n_levels, config, seed, folders[1])
+    generator = ExpressionGenerator(vae.model, flow.model)
+    rows = rng.generator(seed, "expression", "calibration").integers(0, condition.n_examples, _N_CALIBRATION)
+    drawn = generator.latents(rng.key(seed, "expression", "calibration"), take(condition, rows))
+    flow.model.calibrate(drawn)
+    history = {f"vae_{name}": values for name, values in vae.history.items()}
+    history |= {f"flow_{name}": values for name, values in flow.history.items()}
+    history["vae_best_step"] = np.array(vae.best_step)
+    return generator, history

@@ -1,0 +1,172 @@
+"""From genotypes, ancestry labels and a genetic map to the arrays of a haplotype model, with every check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int, Int8
+
+from genesim.data.contigs import reconcile_contigs
+from genesim.data.genotypes.record import MISSING, Genotypes
+from genesim.errors import ConditionError, ConfigError, InputError, JoinError, VcfError
+
+ALL = "all"  # the one ancestry of a model that was given none
+CENTIMORGANS_PER_BASE = 1.2e-6  # mean sex-averaged rate of the autosomes (Kong et al. 2002, Nat Genet 31:241)
+
+
+def phased_haplotypes(geno: Genotypes) -> Int8[np.ndarray, "haplotype variant"]:
+    """Haplotypes, a donor's copies in neighbouring rows.
+
+    An unphased call with one missing allele becomes missing in both, for the copy is not known.
+
+    Raises:
+        VcfError: An unphased heterozygote.
+    """
+    first, second = geno.alleles[:, :, 0], geno.alleles[:, :, 1]
+    differs = ~geno.phased & (first != second) & (second >= MISSING)
+    heterozygous = differs & (first >= 0) & (second >= 0)
+    if heterozygous.any():
+        variant, donor = np.argwhere(heterozygous)[0]
+        raise VcfError(
+            f"{int(heterozygous.sum())} heterozygous calls are not phased",
+            where=f"variant {geno.variants.index[variant]}, donor {geno.donors[donor]}",
+            remedy="phase the genotypes first, with Beagle or SHAPEIT for example",
+        )
+    haplotypes = geno.haplotypes()
+    if differs.any():
+        haplotypes[np.repeat(differs.T, 2, axis=0)] = MISSING
+    return haplotypes
+
+
+def ancestry_labels(geno: Genotypes, ancestry: pd.Series | None) -> np.ndarray:
+    """The label of each donor of `geno`, as strings; `ALL` for everyone where None.
+
+    Raises:
+        JoinError: A donor without a label, or with two.
+    """
+    if ancestry is None:
+        return np.full(geno.n_donors, ALL, object)
+    if not ancestry.index.is_unique:
+        twice = ancestry.index[ancestry.index.duplicated()][0]
+        raise JoinError(
+            f"donor '{twice}' has more than one ancestry", where="ancestry", remedy="give one label a donor"
+        )
+    found = ancestry.reindex(geno.donors)
+    unlabelled = found.index[found.isna()]
+    if len(unlabelled):
+        raise JoinError(
+            f"{len(unlabelled)} donors have no ancestry, the first is '{unlabelled[0]}'",
+            where="ancestry",
+            remedy="label every donor, or leave the others out with Genotypes.subset(donors=...)",
+        )
+    return found.astype(str).to_numpy(object)
+
+
+def ancestry_codes(labels: Sequence[str] | np.ndarray, known: Sequence[str]) -> Int[np.ndarray, " donor"]:
+    """Code of each label among `known`.
+
+    Raises:
+        ConditionError: A label that the model was not trained on.
+    """
+    codes = pd.Index(known, dtype=object).get_indexer(pd.Index(labels, dtype=object))
+    if (codes < 0).any():
+        unknown = sorted({str(label) for label in np.asarray(labels, object)[codes < 0]})
+        raise ConditionError(
+            f"unknown ancestry {', '.join(map(repr, unknown))}",
+            where="ancestry",
+            remedy=f"choose among {', '.join(known)}",
+        )
+    return codes
+
+
+def apportioned(ancestry: Mapping[str, int | float], n_donors: int) -> dict[str, int]:
+    """Donors of each ancestry: whole numbers as they are, other numbers as shares (largest remainder).
+
+    Raises:
+        ConfigError: Negative or non-finite values, none above 0, or whole numbers that do not add up.
+    """
+    values = np.array(list(ancestry.values()), float)
+    if not len(values) or not np.isfinite(values).all() or (values < 0).any() or values.sum() <= 0:
+        raise ConfigError(
+            f"ancestry is {dict(ancestry)}",
+            where="ancestry",
+            remedy="give counts or shares that are not negative, one at least above 0",
+        )
+    if all(isinstance(value, int | np.integer) for value in ancestry.values()):
+        if values.sum() != n_donors:
+            raise ConfigError(
+                f"ancestry counts add up to {int(values.sum())} and n_donors is {n_donors}",
+                where="ancestry",
+                remedy="make them equal, or give shares (numbers with a decimal point)",
+            )
+        return {name: int(value) for name, value in ancestry.items()}
+    exact = n_donors * values / values.sum()
+    counts = np.floor(exact).astype(int)
+    counts[np.argsort(counts - exact, kind="stable")[: n_donors - counts.sum()]] += 1
+    return dict(zip(ancestry, counts.tolist(), strict=True))
+
+
+def genetic_positions(
+    contig: str, start: Int[np.ndarray, " variant"], genetic_map: pd.DataFrame | None
+) -> Float[np.ndarray, " variant"]:
+    """Genetic position (cM) of 0-based `start`, interpolated; 1.2 cM/Mb without a map and beyond its ends.
+
+    Args:
+        genetic_map: Columns `contig` (or `chr`), `pos` (1-based) and `cM`.
+
+    Raises:
+        InputError: A map without those columns, or whose cM decrease.
+        JoinError: A map without the contig.
+    """
+    if genetic_map is None:
+        return start * CENTIMORGANS_PER_BASE
+    table = genetic_map.rename(columns={"chr": "contig"})
+    lacking = [name for name in ("contig", "pos", "cM") if name not in table.columns]
+    if lacking:
+        raise InputError(
+            f"lacks the columns {', '.join(lacking)}", where="genetic map", remedy="name them contig, pos, cM"
+        )
+    names = table["contig"].astype(str)
+    here = table[names == reconcile_contigs(names.unique(), [contig], where="genetic map")[contig]]
+    position, centimorgans = here["pos"].to_numpy() - 1, here["cM"].to_numpy(float)
+    if (np.diff(position) < 0).any() or (np.diff(centimorgans) < 0).any():
+        raise InputError(
+            f"positions or cM of contig '{contig}' decrease",
+            where="genetic map",
+            remedy="sort the map by position",
+        )
+    inside = np.interp(start, position, centimorgans)
+    before = np.minimum(start - position[0], 0) * CENTIMORGANS_PER_BASE
+    after = np.maximum(start - position[-1], 0) * CENTIMORGANS_PER_BASE
+    return inside + before + after
+
+
+def aligned_alleles(
+    geno: Genotypes, haplotypes: Int8[np.ndarray, "haplotype variant"], variants: pd.DataFrame
+) -> tuple[Int8[np.ndarray, "haplotype model_variant"], Int[np.ndarray, " model_variant"]]:
+    """`haplotypes` of `geno` in the order of a model's `variants`, missing where `geno` has none.
+
+    Returns:
+        The alleles, and the row of `geno` of each model variant (-1 where there is none).
+
+    Raises:
+        JoinError: A variant whose alleles differ from the model's.
+    """
+    rows = geno.variants.index.get_indexer(variants.index)
+    present = rows >= 0
+    theirs = geno.variants.iloc[rows[present]][["ref", "alt"]].to_numpy(object)
+    ours = variants[present][["ref", "alt"]].to_numpy(object)
+    differs = (theirs != ours).any(axis=1)
+    if differs.any():
+        first = int(np.flatnonzero(differs)[0])
+        raise JoinError(
+            f"variant '{variants.index[present][first]}' is {'>'.join(theirs[first])} here"
+            f" and {'>'.join(ours[first])} in the model",
+            where="genotypes",
+            remedy="normalise both against the same reference genome",
+        )
+    alleles = np.full((len(haplotypes), len(variants)), MISSING, np.int8)
+    alleles[:, present] = haplotypes[:, rows[present]]
+    return alleles, rows

@@ -1,0 +1,352 @@
+"""`HaplotypeModel`: phased genotypes of new donors, learned from phased genotypes of real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from genesim import rng
+from genesim.config.base import parse
+from genesim.config.model import HaplotypeConfig
+from genesim.console import log, progress
+from genesim.data.genotypes.record import ABSENT, MISSING, Genotypes
+from genesim.errors import ConfigError, JoinError, TrainingError
+from genesim.estimators.haplotype_contig import ContigModel, fit_contig
+from genesim.estimators.haplotype_inputs import (
+    ALL,
+    aligned_alleles,
+    ancestry_codes,
+    ancestry_labels,
+    apportioned,
+    genetic_positions,
+    phased_haplotypes,
+)
+from genesim.provenance.record import Provenance
+from genesim.train.store import load_model, save_model
+
+KIND = "haplotypes"
+
+
+def _stack_copies(haplotypes: np.ndarray) -> np.ndarray:
+    """[2 * donor, variant] to [variant, donor, 2]."""
+    return np.ascontiguousarray(haplotypes.reshape(-1, 2, haplotypes.shape[1]).transpose(2, 0, 1))
+
+
+class HaplotypeModel:
+    """One chain a contig, independent of each other given a donor's ancestry. Make one with `fit` or `load`.
+
+    The default method, `anchmm`, learns ancestral haplotypes and does not store donors; yet its weights
+    let their holder test who was in the training data better than the haplotypes it draws do, so share
+    haplotypes, not weights, where training data are confidential. `mosaic` stores the donors outright.
+
+    Attributes:
+        ancestries: Labels that donors can be drawn of.
+        ancestry_mix: Share of each in the training donors.
+        config: How it was fitted.
+        contigs: The fitted contigs.
+    """
+
+    def __init__(
+        self,
+        contigs: Sequence[ContigModel],
+        ancestry_mix: Mapping[str, float],
+        config: HaplotypeConfig,
+        seed: int,
+        contig_lengths: Mapping[str, int | None],
+    ) -> None:
+        self.contigs = tuple(contigs)
+        self.ancestry_mix = dict(ancestry_mix)
+        self.config = config
+        self.seed = seed
+        self.contig_lengths = dict(contig_lengths)
+
+    @property
+    def ancestries(self) -> tuple[str, ...]:
+        return tuple(self.ancestry_mix)
+
+    @property
+    def variants(self) -> pd.DataFrame:
+        """Every variant of the model, in order, with the `frequency` of ALT among the training donors."""
+        return pd.concat([part.variants for part in self.contigs])
+
+    @property
+    def history(self) -> dict[str, tuple[float, ...]]:
+        """Mean log-likelihood a haplotype (nats) before each EM pass, by contig."""
+        return {part.contig: part.history for part in self.contigs}
+
+    @classmethod
+    def fit(
+        cls,
+        geno: Genotypes,
+        ancestry: pd.Series | None = None,
+        *,
+        config: HaplotypeConfig | None = None,
+        seed: int = 0,
+        checkpoint_dir: str | Path | None = None,
+        genetic_map: pd.DataFrame | None = None,
+    ) -> HaplotypeModel:
+        """Learn from phased genotypes.
+
+        Args:
+            geno: Phased genotypes; missing alleles are summed out, haploid donors count once.
+            ancestry: Label of each donor, indexed by donor id; None treats everyone alike.
+            config: Method and sizes.
+            seed: Decides the start of the EM.
+            checkpoint_dir: Where to keep checkpoints and go on from the newest (anchmm).
+            genetic_map: Columns `contig`, `pos` (1-based), `cM`; where switches are expected.
+
+        Raises:
+            VcfError: An unphased heterozygote.
+            JoinError: A donor without ancestry, or a map without a contig.
+            TrainingError: No donors or no variants.
+            ResourceError: The model does not fit into memory.
+        """
+        config = config or HaplotypeConfig()
+        if not geno.n_donors or not geno.n_variants:
+            raise TrainingError(
+                f"there are {geno.n_donors} donors and {geno.n_variants} variants to learn from",
+                where="genotypes",
+                remedy="relax the filters or choose another region",
+            )
+        labels = ancestry_labels(geno, ancestry)
+        known = sorted(set(labels))
+        codes = np.repeat(ancestry_codes(labels, known), 2)
+        haplotypes = phased_haplotypes(geno)
+        names = geno.variants["contig"].to_numpy(object)
+        frequency = np.nan_to_num(geno.allele_frequency())
+        parts = []
+        for number, contig in enumerate(dict.fromkeys(names)):
+            rows = np.flatnonzero(names == contig)
+            variants = geno.variants.iloc[rows].assign(frequency=frequency[rows])
+            log.info("haplotypes of contig %s: %d variants", contig, len(rows))
+            parts.append(
+                fit_contig(
+                    contig,
+                    variants,
+                    haplotypes[:, rows],
+                    codes,
+                    len(known),
+                    config=config,
+                    centimorgans=genetic_positions(contig, variants["start"].to_numpy(), genetic_map),
+                    has_map=genetic_map is not None,
+                    key=rng.key(seed, KIND, contig),
+                    checkpoint_dir=None if checkpoint_dir is None else Path(checkpoint_dir) / f"{number:03d}",
+                )
+            )
+        mix = {name: float(np.mean(labels == name)) for name in known}
+        return cls(parts, mix, config, seed, geno.contig_lengths)
+
+    def assign_ancestry(
+        self,
+        n_donors: int,
+        ancestry: Mapping[str, int | float] | None = None,
+        donors: Sequence[str] | None = None,
+    ) -> pd.Series:
+        """Labels of the donors that `sample` draws with the same arguments, in blocks of one ancestry.
+
+        Raises:
+            ConditionError: An ancestry that the model does not know.
+            ConfigError: Counts that do not add up, or another number of donor ids.
+        """
+        if ancestry is not None:
+            ancestry_codes(list(ancestry), self.ancestries)
+        if n_donors < 0:
+            raise ConfigError(f"n_donors is {n_donors}", where="sample", remedy="ask for 0 or more")
+        if donors is None:
+            width = max(4, len(str(n_donors)))
+            donors = [f"SIM{number:0{width}d}" for number in range(1, n_donors + 1)]
+        if len(donors) != n_donors:
+            raise ConfigError(
+                f"{len(donors)} donor ids were given for {n_donors} donors",
+                where="donors",
+                remedy="give one id a donor",
+            )
+        counts = apportioned(self.ancestry_mix if ancestry is None else ancestry, n_donors)
+        labels = np.repeat(np.array(list(counts), object), list(counts.values()))
+        return pd.Series(labels, index=pd.Index(donors, dtype=object, name="donor"), name="ancestry")
+
+    def sample(
+        self,
+        n_donors: int,
+        ancestry: Mapping[str, int | float] | None = None,
+        seed: int = 0,
+        donors: Sequence[str] | None = None,
+    ) -> Genotypes:
+        """Phased genotypes of new donors `SIM0001`, `SIM0002`, ...
+
+        Args:
+            n_donors: How many.
+            ancestry: Counts (whole numbers) or shares (other numbers) by label; the training mix where
+                None. `assign_ancestry` with the same arguments tells who is of which.
+            seed: A donor's genotypes depend on the seed, the contig, its id and its ancestry only.
+            donors: Ids instead of `SIM...`.
+
+        Raises:
+            ConditionError, ConfigError: See `assign_ancestry`.
+        """
+        return self.sample_for(self.assign_ancestry(n_donors, ancestry, donors), seed=seed)
+
+    def sample_for(
+        self,
+        ancestry: Sequence[str] | pd.Series,
+        donors: Sequence[str] | pd.Index | None = None,
+        seed: int = 0,
+    ) -> Genotypes:
+        """Phased genotypes of the given donors, each of its given ancestry.
+
+        Args:
+            ancestry: One label a donor; a Series carries the donor ids in its index.
+            donors: One id a donor, where `ancestry` has none.
+            seed: As in `sample`.
+
+        Raises:
+            ConditionError: An ancestry that the model does not know.
+            ConfigError: No donor ids, or another number of them.
+            InputError: A repeated donor id.
+        """
+        ids = ancestry.index if donors is None and isinstance(ancestry, pd.Series) else donors
+        if ids is None or len(ids) != len(ancestry):
+            raise ConfigError(
+                f"{0 if ids is None else len(ids)} donor ids were given for {len(ancestry)} labels",
+                where="donors",
+                remedy="give one id a label, or a Series indexed by donor",
+            )
+        index = pd.Index([str(donor) for donor in ids], dtype=object, name="donor")
+        codes = np.repeat(ancestry_codes([str(label) for label in ancestry], self.ancestries), 2)
+        alleles = [self._draw(part, index, codes, seed) for part in progress(self.contigs, "haplotypes")]
+        together = np.concatenate(alleles)
+        return Genotypes(
+            alleles=together,
+            phased=np.ones(together.shape[:2], bool),
+            variants=self.variants.drop(columns="frequency"),
+            donors=index,
+            contig_lengths=dict(self.contig_lengths),
+        )
+
+    @staticmethod
+    def _draw(part: ContigModel, donors: pd.Index, codes: np.ndarray, seed: int) -> np.ndarray:
+        if not len(donors):
+            return np.zeros((len(part.variants), 0, 2), np.int8)
+        keys = rng.keys(rng.key(seed, KIND, part.contig), [(donor, copy) for donor in donors for copy in (0, 1)])
+        alleles = _stack_copies(part.chain.sample(keys, codes).alleles)
+        if part.haploid:
+            alleles[:, :, 1] = ABSENT
+        return alleles
+
+    def _labels(self, geno: Genotypes, ancestry: pd.Series | None) -> np.ndarray:
+        if ancestry is None and self.ancestries != (ALL,):
+            raise ConfigError(
+                "the model knows several ancestries and the donors' own are not given",
+                where="ancestry",
+                remedy="pass a Series of labels indexed by donor",
+            )
+        return np.repeat(ancestry_codes(ancestry_labels(geno, ancestry), self.ancestries), 2)
+
+    def _checked(self, geno: Genotypes) -> np.ndarray:
+        unknown = geno.variants.index.difference(self.variants.index)
+        if len(unknown):
+            raise JoinError(
+                f"{len(unknown)} variants are not in the model, the first is '{unknown[0]}'",
+                where="genotypes",
+                remedy="keep the model's variants only: geno.subset(variants=...)",
+            )
+        return phased_haplotypes(geno)
+
+    def log_likelihood(self, geno: Genotypes, ancestry: pd.Series | None = None) -> pd.Series:
+        """Natural-log probability of each donor's haplotypes, summed over copies and contigs.
+
+        Missing alleles, and variants of the model that `geno` lacks, are summed out exactly.
+
+        Raises:
+            VcfError: An unphased heterozygote.
+            JoinError: Variants that the model does not have, or donors without ancestry.
+        """
+        haplotypes, codes = self._checked(geno), self._labels(geno, ancestry)
+        total = np.zeros(geno.n_donors)
+        for part in self.contigs:
+            alleles, _ = aligned_alleles(geno, haplotypes, part.variants)
+            rows = part.chain.log_likelihood(alleles, codes).astype(float)
+            total += rows.reshape(-1, 2).sum(1)
+        return pd.Series(total, index=geno.donors, name="log_likelihood")
+
+    def impute(self, geno: Genotypes, ancestry: pd.Series | None = None, *, untyped: bool = False) -> Genotypes:
+        """Fill missing alleles with the likelier one, given the rest of the haplotype.
+
+        Args:
+            geno: Phased genotypes at variants of the model.
+            ancestry: Label of each donor; not needed where the model was given none.
+            untyped: Also return the model's variants that `geno` lacks, all of them imputed.
+
+        Raises:
+            VcfError: An unphased heterozygote.
+            JoinError: Variants that the model does not have, or donors without ancestry.
+        """
+        haplotypes, codes = self._checked(geno), self._labels(geno, ancestry)
+        pieces, order = [], []
+        for part in self.contigs:
+            alleles, rows = aligned_alleles(geno, haplotypes, part.variants)
+            keep = np.ones(len(rows), bool) if untyped else rows >= 0
+            if not keep.any():
+                continue
+            if (alleles[:, keep] == MISSING).any():
+                likely = (part.chain.impute(alleles, codes) > 0.5).astype(np.int8)
+                alleles = np.where(alleles == MISSING, likely, alleles)
+            filled = _stack_copies(alleles[:, keep])
+            haploid = (haplotypes[1::2] == ABSENT).all(1) if haplotypes.size else np.zeros(0, bool)
+            filled[:, haploid, 1] = ABSENT
+            pieces.append(filled)
+            order.append(np.flatnonzero(keep) if untyped else rows[keep])
+        if untyped:
+            variants, together = self.variants, np.concatenate(pieces)
+        else:
+            together = np.empty_like(geno.alleles)
+            for piece, rows in zip(pieces, order, strict=True):
+                together[rows] = piece
+            variants = geno.variants
+        return Genotypes(
+            alleles=together,
+            phased=np.ones(together.shape[:2], bool),
+            variants=variants,
+            donors=geno.donors,
+            contig_lengths=dict(geno.contig_lengths or self.contig_lengths),
+            report=dict(geno.report),
+        )
+
+    def save(self, directory: str | Path, provenance: Provenance | None = None) -> Path:
+        """Write the model as one directory, atomically.
+
+        Raises:
+            ResourceError: It cannot be written.
+        """
+        settings = self.config.model_dump(mode="json")
+        stored = [part.store() for part in self.contigs]
+        arrays = {f"{number:03d}": part for number, (part, _) in enumerate(stored)}
+        metadata = {
+            "config": settings,
+            "seed": self.seed,
+            "ancestry_mix": self.ancestry_mix,
+            "contig_lengths": self.contig_lengths,
+            "contigs": [described for _, described in stored],
+        }
+        record = provenance or Provenance("train haplotypes", self.seed, settings)
+        return save_model(directory, KIND, arrays, metadata, record)
+
+    @classmethod
+    def load(cls, directory: str | Path) -> HaplotypeModel:
+        """Read what `save` wrote.
+
+        Raises:
+            ArtefactError: Absent, incomplete, altered, or not a haplotype model.
+        """
+        stored = load_model(directory, KIND)
+        metadata = stored.metadata
+        config = parse(HaplotypeConfig, metadata["config"], where=str(directory))
+        mix = metadata["ancestry_mix"]
+        parts = [
+            ContigModel.restore(stored.arrays[f"{number:03d}"], described, config, len(mix))
+            for number, described in enumerate(metadata["contigs"])
+        ]
+        return cls(parts, mix, config, metadata["seed"], metadata["contig_lengths"])

@@ -1,0 +1,1 @@
+"""Sums of single cis effects (SuSiE), their baselines, units and donor-level responses."""

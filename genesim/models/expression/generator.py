@@ -1,0 +1,109 @@
+"""The trained parts as one generator of counts: library size -> latent -> rates -> NB counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from genesim import rng
+from genesim.models.expression.flow import LatentFlow
+from genesim.models.expression.negative_binomial import draw_counts
+from genesim.models.expression.vae import NbVae
+from genesim.types import Condition
+
+_BLOCK_ELEMENTS = 2**22
+"""Largest cells x genes of one compiled call (16 MiB in float32)."""
+
+
+class CountGenerator(Protocol):
+    """What a generator of counts offers, the model and its baselines alike."""
+
+    @property
+    def n_genes(self) -> int: ...
+
+    def sample(self, key: jax.Array, condition: Condition, start: int = 0) -> Int[np.ndarray, "cell gene"]:
+        """Counts, one cell a row of `condition`; row i depends on `key`, its condition and `start + i`."""
+        ...
+
+
+def block_size(n_genes: int) -> int:
+    """Cells of one compiled call: a power of two between 16 and 1024, bounded by memory."""
+    return int(2 ** np.clip(np.floor(np.log2(_BLOCK_ELEMENTS / n_genes)), 4, 10))
+
+
+def take(condition: Condition, rows: Any) -> Condition:
+    """Rows of a condition."""
+    return Condition(condition.categories[rows], condition.continuous[rows], condition.log_library[rows])
+
+
+def in_blocks(
+    compute: Callable[[Any, int], Any], rows: Any, n_rows: int, size: int
+) -> Float[np.ndarray, "row feature"]:
+    """Apply `compute(rows of one block, number of its first row)` block by block.
+
+    The last block is filled up with its last row, so that every block has one shape and compiles once.
+    """
+    parts = []
+    for first in range(0, n_rows, size):
+        chosen = np.minimum(np.arange(first, first + size), n_rows - 1)
+        block = jax.tree.map(lambda leaf, chosen=chosen: np.asarray(leaf)[chosen], rows)
+        parts.append(np.asarray(compute(block, first))[: n_rows - first])
+    return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+
+
+@nnx.jit
+def _rates(
+    vae: NbVae, flow: LatentFlow, key: jax.Array, condition: Condition, start: Array
+) -> Float[Array, "cell gene"]:
+    return jnp.exp(vae.log_rates(flow.sample(key, condition, start), condition))
+
+
+@nnx.jit
+def _latents(flow: LatentFlow, key: jax.Array, condition: Condition, start: Array) -> Float[Array, "cell latent"]:
+    return flow.sample(key, condition, start)
+
+
+@dataclass(frozen=True)
+class ExpressionGenerator:
+    """NB-VAE decoder behind a conditional latent flow."""
+
+    vae: NbVae
+    flow: LatentFlow
+
+    @property
+    def n_genes(self) -> int:
+        return self.vae.n_genes
+
+    def dispersion(self, condition: Condition) -> Float[np.ndarray, "cell gene"]:
+        """Inverse dispersion theta of each cell's genes (variance mu + mu^2 / theta)."""
+        return np.exp(np.asarray(self.vae.log_dispersion(condition), np.float64))
+
+    def latents(self, key: jax.Array, condition: Condition, start: int = 0) -> Float[np.ndarray, "cell latent"]:
+        """Latents drawn from the flow, one a row of `condition`."""
+
+        def block(rows: Condition, first: int) -> Array:
+            return _latents(self.flow, rng.child(key, "latent"), rows, jnp.int32(start + first))
+
+        return in_blocks(block, condition, condition.n_examples, block_size(self.n_genes))
+
+    def rates(self, key: jax.Array, condition: Condition, start: int = 0) -> Float[np.ndarray, "cell gene"]:
+        """Each gene's expected share of the cell's counts: rows sum to 1. Planted effects multiply these."""
+
+        def block(rows: Condition, first: int) -> Array:
+            stream = rng.child(key, "latent")
+            return _rates(self.vae, self.flow, stream, rows, jnp.int32(start + first))
+
+        return in_blocks(block, condition, condition.n_examples, block_size(self.n_genes))
+
+    def sample(self, key: jax.Array, condition: Condition, start: int = 0) -> Int[np.ndarray, "cell gene"]:
+        """Counts around library size times rate."""
+        library = np.exp(np.asarray(condition.log_library, np.float64))
+        mean = self.rates(key, condition, start) * library[:, None]
+        return draw_counts(rng.child(key, "counts"), mean, self.dispersion(condition), start)

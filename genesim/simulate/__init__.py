@@ -1,0 +1,1 @@
+"""A scenario played out: population -> genotypes -> effects -> cells, with the truth beside them."""

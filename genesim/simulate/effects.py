@@ -1,0 +1,168 @@
+"""Causal variants of the new donors' expression: chosen, recorded as truth, and turned into fold changes.
+
+An effect is an allelic fold change (Mohammadi et al. 2017, Genome Res. 27:1872): a haplotype with the
+ALT allele expresses 2^delta times one with REF, so a donor's expression of gene g in cell type c is
+multiplied by A = 1/2 sum_h prod_j 2^(delta_jcg x_jh). A is divided by its expectation at the training
+cohort's allele frequencies, because that is the average which the expression model has learned.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from genesim import rng
+from genesim.config.scenario import EffectsScenario, RandomEffects
+from genesim.data.genotypes import Genotypes
+from genesim.errors import ConditionError, ConfigError
+
+ALL_TYPES = "*"
+"""`cell_type` of an effect that acts in every cell type."""
+
+COLUMNS = [
+    "gene",
+    "variant",
+    "contig",
+    "position",
+    "ref",
+    "alt",
+    "cell_type",
+    "log2_afc",
+    "training_frequency",
+    "source",
+]
+
+
+def _random_effects(
+    law: RandomEffects, genes: pd.DataFrame, variants: pd.DataFrame, cell_types: list[str], seed: int
+) -> pd.DataFrame:
+    """Effects drawn by the declared law; each gene has its own stream, so adding a gene changes no other."""
+    frequency = variants["frequency"].to_numpy()
+    common = variants[np.minimum(frequency, 1 - frequency) >= law.min_maf]
+    by_contig = {contig: part.sort_values("start", kind="stable") for contig, part in common.groupby("contig")}
+    candidates: dict[str, np.ndarray] = {}
+    for gene, contig, tss in zip(genes.index, genes["contig"], genes["tss"], strict=True):
+        part = by_contig.get(contig)
+        if part is None or tss < 0:
+            continue
+        low, high = np.searchsorted(part["start"].to_numpy(), [tss - law.window, tss + law.window + 1])
+        if high - low >= law.n_causal:
+            candidates[gene] = part.index.to_numpy()[low:high]
+    if not candidates:
+        raise ConfigError(
+            "no gene has a common variant in its window",
+            where="scenario.effects.random",
+            remedy="widen 'window', lower 'min_maf', or check that genes and variants share contigs",
+        )
+    eligible = sorted(candidates)
+    n_chosen = max(1, round(law.share_of_genes * len(eligible)))
+    chosen = rng.generator(seed, "effects", "genes").choice(eligible, n_chosen, replace=False)
+    rows = []
+    for gene in sorted(chosen):
+        stream = rng.generator(seed, "effects", str(gene))
+        for variant in stream.choice(candidates[gene], law.n_causal, replace=False):
+            size = stream.normal() if law.law == "normal" else stream.choice([-1.0, 1.0])
+            acts_in = ALL_TYPES if stream.random() < law.shared else stream.choice(np.array(cell_types, object))
+            rows.append((gene, variant, acts_in, law.sd_log2_afc * size, "random"))
+    return pd.DataFrame(rows, columns=["gene", "variant", "cell_type", "log2_afc", "source"])
+
+
+def _declared_effects(
+    scenario: EffectsScenario, genes: pd.Index, variants: pd.Index, cell_types: list[str]
+) -> pd.DataFrame:
+    for effect in scenario.declared:
+        for value, known, what in (
+            (effect.gene, genes, "gene"),
+            (effect.variant, variants, "variant"),
+            (effect.cell_type, cell_types, "cell type"),
+        ):
+            if value is not None and value not in known:
+                raise ConditionError(
+                    f"declared effect names unknown {what} {value!r}",
+                    where="scenario.effects.declared",
+                    remedy=f"use a {what} of the trained models",
+                )
+    rows = [(e.gene, e.variant, e.cell_type or ALL_TYPES, e.log2_afc, "declared") for e in scenario.declared]
+    return pd.DataFrame(rows, columns=["gene", "variant", "cell_type", "log2_afc", "source"])
+
+
+def plant_effects(
+    scenario: EffectsScenario,
+    genes: pd.DataFrame,
+    variants: pd.DataFrame,
+    cell_types: list[str],
+    seed: int,
+    learned: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """The truth table of causal variants.
+
+    Args:
+        scenario: Sources; a gene takes the first of declared, learned, random that has it.
+        genes: Index gene; `contig`, `tss` (0-based).
+        variants: Index variant id; `contig`, `start` (0-based), `ref`, `alt`, `frequency` of ALT in training.
+        cell_types: Known cell types.
+        learned: One posterior draw (`gene`, `variant`, `cell_type`, `log2_afc`), where asked for.
+
+    Returns:
+        Columns `COLUMNS`; `position` is 1-based as in the VCF.
+
+    Raises:
+        ConditionError: A declared gene, variant or cell type is unknown.
+        ConfigError: Learned effects are asked for without a model, or no gene can have an effect.
+    """
+    tables = [_declared_effects(scenario, genes.index, variants.index, cell_types)]
+    if scenario.learned:
+        if learned is None:
+            raise ConfigError(
+                "learned effects are asked for but no effect model is given",
+                where="scenario.effects.learned",
+                remedy="train effects, or set it to false",
+            )
+        known = learned[learned["gene"].isin(genes.index) & learned["variant"].isin(variants.index)]
+        tables.append(known[["gene", "variant", "cell_type", "log2_afc"]].assign(source="learned"))
+    if scenario.random is not None:
+        tables.append(_random_effects(scenario.random, genes, variants, cell_types, seed))
+    taken: set[str] = set()
+    kept = []
+    for table in tables:
+        kept.append(table[~table["gene"].isin(taken)])
+        taken |= set(table["gene"])
+    truth = pd.concat([t for t in kept if len(t)] or kept[:1], ignore_index=True)
+    site = variants.loc[truth["variant"]].reset_index(drop=True)
+    truth["contig"], truth["ref"], truth["alt"] = site["contig"], site["ref"], site["alt"]
+    truth["position"] = site["start"] + 1
+    truth["training_frequency"] = site["frequency"]
+    return truth[COLUMNS].sort_values(["gene", "variant", "cell_type"], kind="stable", ignore_index=True)
+
+
+def log2_fold_changes(truth: pd.DataFrame, genotypes: Genotypes, cell_types: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Each donor's log2 fold change against the training cohort's expectation.
+
+    Args:
+        truth: As `plant_effects` returns it.
+        genotypes: The new donors'; a missing allele counts as its expectation.
+        cell_types: Order of the second axis.
+
+    Returns:
+        log2(A / E[A]), float32 [donor, cell type, affected gene], and the affected genes in order.
+        E[A] takes causal variants of a gene as independent: E[A] = prod_j (1 + p_j (2^delta_j - 1)).
+    """
+    affected = sorted(truth["gene"].unique())
+    column = {gene: i for i, gene in enumerate(affected)}
+    type_index = {name: i for i, name in enumerate(cell_types)}
+    row = {variant: i for i, variant in enumerate(genotypes.variants.index)}
+    # log2 of each of a donor's two haplotypes' product of allelic fold changes
+    haplotype = np.zeros((genotypes.n_donors, len(cell_types), len(affected), 2))
+    expected = np.zeros((len(cell_types), len(affected)))
+    for effect in truth.itertuples():
+        types = slice(None) if effect.cell_type == ALL_TYPES else [type_index[effect.cell_type]]
+        alleles = genotypes.alleles[row[effect.variant]].astype(float)
+        p = effect.training_frequency
+        mean_log2 = np.log2(1 + p * (2.0**effect.log2_afc - 1))
+        # A haploid donor's only copy stands for both; an unknown allele takes its expectation.
+        alleles[:, 1] = np.where(alleles[:, 1] == -2, alleles[:, 0], alleles[:, 1])
+        log2_allele = np.where(alleles < 0, mean_log2, effect.log2_afc * alleles)
+        haplotype[:, types, column[effect.gene]] += log2_allele[:, None]
+        expected[types, column[effect.gene]] += mean_log2
+    fold = np.logaddexp2(haplotype[..., 0], haplotype[..., 1]) - 1 - expected
+    return fold.astype(np.float32), affected

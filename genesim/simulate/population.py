@@ -1,0 +1,90 @@
+"""New donors and their cells, as declared by a scenario: who, of which ancestry and sex, with how many cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from genesim import rng
+from genesim.config.scenario import CellsScenario, Population
+from genesim.errors import ConditionError
+
+
+def apportion(weights: Mapping[str, float], n: int) -> dict[str, int]:
+    """Split `n` by weight with the largest-remainder rule, so that the counts add up to `n` exactly."""
+    names = list(weights)
+    share = np.array([weights[name] for name in names], float)
+    exact = n * share / share.sum()
+    counts = np.floor(exact).astype(int)
+    counts[np.argsort(counts - exact, kind="stable")[: n - counts.sum()]] += 1
+    return dict(zip(names, counts.tolist(), strict=True))
+
+
+def check_levels(asked: Sequence[str], known: Sequence[str], what: str) -> None:
+    """Refuse levels that the models were not trained on.
+
+    Raises:
+        ConditionError: Naming the unknown levels and listing the known ones.
+    """
+    unknown = [level for level in asked if level not in set(known)]
+    if unknown:
+        raise ConditionError(
+            f"unknown {what} {', '.join(map(repr, unknown))}",
+            where="scenario",
+            remedy=f"choose among {', '.join(map(str, known))}",
+        )
+
+
+def draw_donors(population: Population, training_mix: Mapping[str, float], n_batches: int, seed: int) -> pd.DataFrame:
+    """New donors: index `donor`; columns `ancestry`, `sex`, `batch`.
+
+    Counts per ancestry and per sex follow the declared shares exactly (largest remainder); who is
+    who is shuffled, so that an id says nothing.
+    """
+    weights = population.ancestry or dict(training_mix)
+    check_levels(list(weights), list(training_mix), "ancestry")
+    n = population.n_donors
+    width = max(4, len(str(n)))
+    donors = pd.DataFrame(
+        index=pd.Index([f"{population.prefix}{i:0{width}d}" for i in range(1, n + 1)], name="donor", dtype=object)
+    )
+    for column, shares in (("ancestry", weights), ("sex", population.sex)):
+        levels = [level for level, count in apportion(shares, n).items() for _ in range(count)]
+        donors[column] = rng.generator(seed, "population", column).permutation(np.array(levels, object))
+    batch = rng.generator(seed, "population", "batch").permutation(np.arange(n) % n_batches)
+    donors["batch"] = np.array([f"batch{b + 1}" for b in batch], object)
+    return donors
+
+
+def draw_cell_table(
+    donors: pd.DataFrame, cells: CellsScenario, training_composition: Mapping[str, float], seed: int
+) -> pd.DataFrame:
+    """One row a cell: index `cell`; columns `donor`, `cell_type`, `ancestry`, `sex`, `batch`.
+
+    A donor's number of cells is 1 plus its share of the rest under gamma weights of the declared
+    coefficient of variation; its composition is Dirichlet around the declared or learned mean.
+    """
+    shares = cells.composition or dict(training_composition)
+    check_levels(list(shares), list(training_composition), "cell type")
+    types = np.array(list(shares), object)
+    mean = np.array([shares[t] for t in types], float)
+    mean /= mean.sum()
+    n = len(donors)
+    counts_stream = rng.generator(seed, "cells", "per_donor")
+    cv = cells.cells_per_donor_cv
+    weights = counts_stream.gamma(1 / cv**2, cv**2, n) if cv > 0 else np.ones(n)
+    n_cells = 1 + counts_stream.multinomial(cells.n_cells - n, weights / weights.sum())
+    stream = rng.generator(seed, "cells", "composition")
+    columns: dict[str, list[np.ndarray]] = {"donor": [], "cell_type": []}
+    for donor, count in zip(donors.index, n_cells, strict=True):
+        concentration = cells.composition_concentration
+        share = mean if concentration is None else stream.dirichlet(concentration * mean)
+        columns["donor"].append(np.full(count, donor, object))
+        columns["cell_type"].append(stream.choice(types, count, p=share))
+    table = pd.DataFrame({name: np.concatenate(parts) for name, parts in columns.items()})
+    table = table.join(donors, on="donor")
+    width = max(6, len(str(len(table))))
+    table.index = pd.Index([f"cell{i:0{width}d}" for i in range(1, len(table) + 1)], name="cell", dtype=object)
+    return table

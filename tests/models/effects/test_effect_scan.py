@@ -1,0 +1,99 @@
+"""Fitting many genes of unequal windows, and what is drawn and predicted from the kept posterior."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from scipy import stats
+
+from genesim.config.model import EffectConfig
+from genesim.models.effects.posterior import EffectPosterior, draw_effects, genetic_values, marginal_effects
+from genesim.models.effects.problem import orthonormal_covariates
+from genesim.models.effects.scan import cauchy_combination, fit_genes, padded_size
+
+
+def fitted(seed: int = 1) -> tuple[EffectPosterior, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    dosage = rng.binomial(2, 0.3, (90, 200)).astype(np.float32)
+    windows = [np.arange(0, 10), np.arange(5, 55), np.zeros(0, int), np.arange(50, 90)]
+    y = rng.normal(size=(4, 200))
+    y[0] += 1.5 * dosage[3]
+    y[1] += dosage[40] - dosage[20]
+    basis = orthonormal_covariates(np.zeros((200, 0)), np.ones(200, bool))
+    posterior = fit_genes(y, np.ones_like(y), basis, windows, lambda i: dosage[i], EffectConfig())
+    return posterior, dosage, y
+
+
+def test_finds_planted_variants_across_batches() -> None:
+    posterior, _, _ = fitted()
+    m = marginal_effects(posterior)
+    sure = {(int(g), int(v)) for g, v, p in zip(m["gene"], m["variant"], m["pip"]) if p > 0.9}
+    assert sure == {(0, 3), (1, 40), (1, 20)}
+    assert posterior.n_sets.tolist() == [1, 2, 0, 0]
+    assert posterior.n_variants.tolist() == [10, 50, 0, 40]
+    assert posterior.top_variant[0] == 3
+    assert np.isnan(posterior.p_value[2])
+    assert posterior.p_value[0] < 1e-10 < posterior.p_value[3]
+    at = (m["gene"] == 0) & (m["variant"] == 3)
+    assert abs(m["mean"][at][0] - 1.5) < 3 * m["sd"][at][0]
+    assert abs(posterior.top_slope[0] - 1.5) < 0.4
+
+
+def test_draws_follow_the_posterior() -> None:
+    posterior, _, _ = fitted()
+    rng = np.random.default_rng(1)
+    m = marginal_effects(posterior)
+    expected = {(int(g), int(v)): (a, s) for g, v, a, s in zip(m["gene"], m["variant"], m["mean"], m["sd"])}
+    total: dict[tuple[int, int], list[float]] = {}
+    for _ in range(800):
+        for g, v, b in zip(*draw_effects(posterior, rng.random((4, 5)), rng.normal(size=(4, 5)))):
+            total.setdefault((int(g), int(v)), []).append(float(b))
+    for key in ((0, 3), (1, 40), (1, 20)):
+        mean, sd = expected[key]
+        assert len(total[key]) >= 700
+        assert abs(np.mean(total[key]) - mean) < 5 * sd / np.sqrt(800)
+        assert stats.kstest((np.array(total[key]) - mean) / sd, "norm").pvalue > 1e-3
+        assert stats.kstest((np.array(total[key]) - mean) / sd - 1, "norm").pvalue < 1e-6
+
+
+def test_same_position_numbers_give_the_same_variant() -> None:
+    posterior, _, _ = fitted()
+    u = np.random.default_rng(2).random((4, 5))
+    first = draw_effects(posterior, u, np.zeros((4, 5)))
+    second = draw_effects(posterior, u, np.ones((4, 5)))
+    assert (first[1] == second[1]).all()
+    assert (second[2] != first[2]).any()
+
+
+def test_genetic_values_are_the_mean_over_draws() -> None:
+    posterior, dosage, _ = fitted()
+    centre = dosage.mean(1)
+    mean, sd = genetic_values(posterior, dosage, centre)
+    rng = np.random.default_rng(3)
+    drawn = np.zeros((300, 4, 200))
+    for i in range(300):
+        for g, v, b in zip(*draw_effects(posterior, rng.random((4, 5)), rng.normal(size=(4, 5)))):
+            drawn[i, g] += b * (dosage[v] - centre[v])
+    np.testing.assert_allclose(drawn.mean(0), mean, atol=5 * sd.max() / np.sqrt(300))
+    np.testing.assert_allclose(drawn[:, :2].std(0).mean(1), sd[:2].mean(1), rtol=0.2)
+    assert not mean[2].any()
+
+
+def test_cauchy_combination_is_calibrated_and_sees_one_signal() -> None:
+    rng = np.random.default_rng(4)
+    shared = rng.normal(size=(4000, 1))
+    z = np.sqrt(0.7) * shared + np.sqrt(0.3) * rng.normal(size=(4000, 30))
+    p = np.array([cauchy_combination(2 * stats.norm.sf(np.abs(row))) for row in z])
+    assert (p < 0.01).mean() < 0.016
+    assert (p < 0.05).mean() < 0.07
+    naive = np.array([(2 * stats.norm.sf(np.abs(row))).min() for row in z])
+    assert (naive < 0.01).mean() > 0.03
+    assert cauchy_combination(np.array([1e-200, 0.5, 0.9])) < 1e-150
+    np.testing.assert_allclose(cauchy_combination(np.array([0.2])), 0.2, rtol=1e-9)
+
+
+def test_padded_sizes_grow_by_at_most_a_half() -> None:
+    sizes = sorted({padded_size(n) for n in range(1, 3000)})
+    assert all(padded_size(n) >= n for n in range(1, 3000))
+    assert all(b <= 1.5 * a for a, b in itertools.pairwise(sizes))
