@@ -1,0 +1,36 @@
+# `make demo` runs the whole workflow on the built-in example; `make test` passes the tests. Both set everything up.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export PATH := $(abspath $(BIN)):$(PATH)
+.PHONY: demo test test-slow lint clean
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("genesim needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[workflow]' --group dev
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/snakemake --profile profiles/default
+	@echo "VCF    results/demo/sim/sim.vcf.gz"
+	@echo "h5ad   results/demo/sim/sim.h5ad"
+	@echo "truth  results/demo/sim/truth/"
+	@echo "report results/demo/report.html"
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 -m "not slow" -q
+
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 -q
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check genesim tests benchmarks
+	$(BIN)/ruff format --check genesim tests benchmarks
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflows
+
+clean:
+	rm -rf results .snakemake

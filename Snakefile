@@ -1,0 +1,32 @@
+# The workflow from raw VCF and h5ad to the report. `snakemake --profile profiles/default` runs the built-in example;
+# `--configfile config/onek1k.yaml` another run.
+from snakemake.utils import min_version, validate
+
+min_version("9.14")
+
+
+configfile: "config/demo.yaml"
+
+
+validate(config, "config/run.schema.json", set_default=False)
+
+
+include: "workflows/rules/common.smk"
+
+
+pathvars:
+    **PATHS,
+
+
+include: "workflows/rules/prepare.smk"
+include: "workflows/rules/train.smk"
+include: "workflows/rules/simulate.smk"
+include: "workflows/rules/evaluate.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "<results>/report.html",
+        "<results>/sim/sim.vcf.gz",
+        "<results>/sim/sim.h5ad",

@@ -1,0 +1,45 @@
+"""`genesim`: the five verbs and their helpers. Heavy packages load only when a verb runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from genesim import __version__
+from genesim.cli import evaluate, example, perturb, prepare, report, schema, simulate, train, validate
+from genesim.errors import GenesimError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Learn from your VCF and h5ad; simulate donors, genotypes, variant effects and cells, with truth.",
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"genesim {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Five verbs: prepare, train, simulate, evaluate, report."""
+
+
+for module in (prepare, train, simulate, evaluate, report, perturb, example, validate, schema):
+    app.command(module.__name__.rsplit(".", 1)[-1])(module.run)
+
+
+def main() -> None:
+    """Entry point: an error that genesim raises on purpose becomes one line and its exit code."""
+    try:
+        app()
+    except GenesimError as error:
+        print(f"genesim: {type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

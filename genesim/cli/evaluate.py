@@ -1,0 +1,32 @@
+"""`genesim evaluate`: simulated against held-out real data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genesim.cli.options import Cohort, Config, DryRun, Out, Quiet, Seed, begin, planned
+
+
+def run(
+    cohort: Cohort,
+    simulated: Annotated[Path, typer.Option(help="Directory that `simulate` wrote.")],
+    out: Out,
+    config: Config = None,
+    seed: Seed = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score simulated data, each figure beside its floor and its null."""
+    settings, seed = begin(config, seed, quiet)
+    if planned(dry_run, f"evaluate {simulated} against {cohort} into {out}"):
+        return
+    from genesim.pipeline.evaluate import evaluate_run
+
+    scores = evaluate_run(
+        cohort, simulated, out=out, config=settings.evaluate, effects=settings.models.effects, seed=seed
+    )
+    typer.echo(scores.text())
+    typer.echo(out)

@@ -1,0 +1,35 @@
+"""Options that the verbs share, and the config that they read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from genesim.config.run import RunConfig
+
+Config = Annotated[str | None, typer.Option("--config", help="Run config: a YAML file, or inline JSON.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed; wins over the config's.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the config and say what would be done.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Warnings and errors only.")]
+Out = Annotated[Path, typer.Option("--out", help="What to write.")]
+Cohort = Annotated[Path, typer.Option("--cohort", help="Cohort directory that `prepare` wrote.")]
+
+
+def begin(config: str | None, seed: int | None, quiet: bool) -> tuple[RunConfig, int]:
+    """Set up logging; the run's config and its seed."""
+    from genesim import console
+    from genesim.config.run import load_run
+
+    console.setup(quiet)
+    run = load_run(config)
+    return run, run.seed if seed is None else seed
+
+
+def planned(dry_run: bool, text: str) -> bool:
+    """On a dry run, say what would be done."""
+    if dry_run:
+        typer.echo(f"would {text}")
+    return dry_run

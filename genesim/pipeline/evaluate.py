@@ -1,0 +1,261 @@
+"""evaluate: simulated data against held-out real data, every figure between its floor and its null."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from genesim import rng
+from genesim.config.evaluate import EvaluateConfig
+from genesim.config.inputs import GenotypePolicy
+from genesim.config.model import EffectConfig, ExpressionConfig, HaplotypeConfig
+from genesim.console import log
+from genesim.data.cohort import Cohort, load_cohort
+from genesim.data.expression import read_expression
+from genesim.data.genotypes import Genotypes, read_genotypes
+from genesim.data.write import write_csv, write_parquet
+from genesim.errors import JoinError
+from genesim.estimators.effects import EffectModel
+from genesim.estimators.expression import ExpressionModel
+from genesim.estimators.haplotypes import HaplotypeModel
+from genesim.evaluate.effects import GeneEffects, evaluate_effects, planted_and_estimated
+from genesim.evaluate.expression import evaluate_expression
+from genesim.evaluate.haplotypes import evaluate_haplotypes
+from genesim.evaluate.score import Score, ScoreTable
+from genesim.models.effects.units import slope_from_afc
+from genesim.provenance.atomic import atomic_directory
+from genesim.provenance.manifest import verify_manifest
+from genesim.provenance.record import Provenance, hash_input
+from genesim.simulate.effects import ALL_TYPES
+
+_NULL_GENES_A_GENE = 1
+"""Genes without an effect that are scored for each gene with one: they show false discoveries."""
+
+
+def _labels(cells: ad.AnnData, key: str | None) -> np.ndarray | None:
+    return None if key is None else cells.obs[key].astype(str).to_numpy()
+
+
+def at_mix(cells: ad.AnnData, real: ad.AnnData, key: str | None, seed: int) -> ad.AnnData:
+    """The largest draw of `cells` that has the mix of cell types of `real`, so that the mix is not what is scored."""
+    if key is None:
+        return cells
+    share = real.obs[key].astype(str).value_counts(normalize=True)
+    label = cells.obs[key].astype(str).to_numpy()
+    have = pd.Series(label).value_counts().reindex(share.index).fillna(0)
+    if (have == 0).all():
+        raise JoinError(f"no cell type of {key!r} is shared", where="evaluate", remedy="check labels_key")
+    present = have > 0
+    n = int((have[present] / share[present]).min())
+    stream = rng.generator(seed, "evaluate", "mix")
+    rows = [
+        stream.choice(np.flatnonzero(label == name), int(share[name] * n), replace=False)
+        for name in share.index[present]
+    ]
+    return cells[np.sort(np.concatenate(rows))].copy()
+
+
+def evaluate(
+    real: ad.AnnData | str | Path,
+    simulated: ad.AnnData | str | Path,
+    train: ad.AnnData | str | Path | None = None,
+    labels_key: str | None = None,
+    *,
+    config: EvaluateConfig | None = None,
+    seed: int = 0,
+) -> ScoreTable:
+    """Score simulated cells against held-out real ones.
+
+    Args:
+        real: Held-out real cells.
+        simulated: Simulated cells with the same genes.
+        train: Real training cells; they give the floor and train the null (independent NB per label).
+            Without them one half of `real` against the other is the floor, and `real` trains the null.
+        labels_key: Column of obs with cell types.
+    """
+    parts = [read_expression(real, labels_key=labels_key), read_expression(simulated, labels_key=labels_key)]
+    test, made = parts[0], parts[1]
+    fitted_on = test if train is None else read_expression(train, labels_key=labels_key)
+    absent = test.var_names.difference(made.var_names)
+    if len(absent):
+        raise JoinError(
+            f"{len(absent)} genes of the real cells are not simulated, the first is {absent[0]!r}",
+            where="evaluate",
+            remedy="compare cells of the same genes",
+        )
+    made = at_mix(made[:, test.var_names].copy(), test, labels_key, seed)
+    null_model = ExpressionModel.fit(
+        fitted_on, labels_key=labels_key, config=ExpressionConfig(method="independent"), seed=seed
+    )
+    known = test.obs if labels_key is None else test.obs[test.obs[labels_key].isin(null_model.cell_types)]
+    frame = None if labels_key is None else pd.DataFrame(index=known.index, data={labels_key: known[labels_key]})
+    null = null_model.sample(len(known), obs=frame, seed=rng.seed(seed, "evaluate", "null"))
+    return ScoreTable(
+        evaluate_expression(
+            test.X,
+            made.X,
+            None if train is None else fitted_on.X,
+            null.X,
+            labels_test=_labels(test, labels_key),
+            labels_simulated=_labels(made, labels_key),
+            labels_train=None if train is None else _labels(fitted_on, labels_key),
+            labels_null=_labels(null, labels_key),
+            seed=seed,
+            config=config,
+        )
+    )
+
+
+def _haplotype_scores(
+    cohort: Cohort, genotypes: Genotypes, ancestry: pd.Series, contig: str, config: EvaluateConfig, seed: int
+) -> list[Score]:
+    def part(source: Genotypes) -> Genotypes:
+        return source.subset(variants=source.variants["contig"].to_numpy() == contig)
+
+    made = part(genotypes)
+    ids = made.variants.index
+    test, train = (part(cohort.genotypes_of(side)).subset(variants=list(ids)) for side in ("test", "train"))
+    known = cohort.donors["ancestry"]
+    null = HaplotypeModel.fit(
+        train, ancestry=known.reindex(train.donors), config=HaplotypeConfig(method="independent"), seed=seed
+    ).sample_for(ancestry.reindex(made.donors), seed=rng.seed(seed, "evaluate", "null"))
+
+    def both(labels: pd.Series, source: Genotypes) -> np.ndarray:
+        return np.repeat(labels.reindex(source.donors).astype(str).to_numpy(), 2)
+
+    return evaluate_haplotypes(
+        test.haplotypes(),
+        made.haplotypes(),
+        train.haplotypes(),
+        null.haplotypes(),
+        position=test.variants["start"].to_numpy(),
+        ancestry_test=both(known, test),
+        ancestry_simulated=both(ancestry, made),
+        ancestry_train=both(known, train),
+        ancestry_null=both(ancestry, null),
+        seed=seed,
+        config=config,
+        subject=f"haplotypes {contig}",
+    )
+
+
+def _recovered(
+    model: EffectModel, genotypes: Genotypes, truth: pd.DataFrame, genes: Sequence[str]
+) -> list[GeneEffects]:
+    """What `model` found at `genes` in all cells, beside the planted effects (slopes per allele)."""
+    table = model.table(min_pip=0.0)
+    table = table[(table["cell_type"] == "all") & table["gene"].isin(set(genes))]
+    found = []
+    for gene, rows in table.groupby("gene", sort=False):
+        planted_here = truth[(truth["gene"] == gene) & truth["variant"].isin(rows["variant"])]
+        near = genotypes.subset(variants=list(rows["variant"]))
+        planted = pd.Series(0.0, index=rows["variant"])
+        frequency = near.allele_frequency()[pd.Index(rows["variant"]).get_indexer(planted_here["variant"])]
+        planted.loc[planted_here["variant"]] = slope_from_afc(planted_here["log2_afc"].to_numpy(float), frequency)
+        sets = rows["credible_set"].to_numpy()
+        members = tuple(np.flatnonzero(sets == k) for k in np.unique(sets[sets > 0]))
+        found.append(GeneEffects(near.dosage().T, planted.to_numpy(), rows["effect"].to_numpy(float), members))
+    return found
+
+
+def _effect_scores(
+    cohort: Cohort,
+    cells: ad.AnnData,
+    genotypes: Genotypes,
+    truth: pd.DataFrame,
+    expression: pd.DataFrame,
+    config: EvaluateConfig,
+    effects: EffectConfig,
+    seed: int,
+) -> tuple[list[Score], pd.DataFrame]:
+    """Refit on the simulated cells: are the planted effects found? Effects shared by all cell types are scored."""
+    shared = truth.groupby("gene")["cell_type"].agg(lambda types: (types == ALL_TYPES).all())
+    planted = sorted(shared.index[shared])
+    placed = cohort.genes[(cohort.genes["contig"] != "")]
+    without = sorted(set(placed.index) - set(truth["gene"]))
+    stream = rng.generator(seed, "evaluate", "effects")
+    n_null = min(len(without), _NULL_GENES_A_GENE * len(planted))
+    genes = planted + sorted(stream.choice(np.array(without, object), n_null, replace=False)) if n_null else planted
+    positions = placed.loc[[g for g in genes if g in placed.index]]
+    if not planted:
+        return [], pd.DataFrame({"planted": [], "estimated": [], "found": []})
+
+    def fit(geno: Genotypes) -> EffectModel:
+        return EffectModel.fit(cells, geno, positions, donor_key="donor", config=effects, seed=seed)
+
+    shuffled = replace(genotypes, donors=pd.Index(stream.permutation(genotypes.donors.to_numpy()), dtype=object))
+    # True expression, measured almost without noise: what the refit could find at best.
+    fold = expression[expression["cell_type"] == expression["cell_type"].iloc[0]]
+    wide = fold.pivot(index="donor", columns="gene", values="log2_fold").reindex(genotypes.donors)
+    wide = wide.reindex(columns=positions.index, fill_value=0.0)
+    noisy = wide + 0.05 * stream.standard_normal(wide.shape)
+    exact = ad.AnnData(
+        noisy.to_numpy(np.float64), obs=pd.DataFrame({"donor": noisy.index.to_numpy()}, index=noisy.index)
+    )
+    exact.var_names = noisy.columns
+    best = EffectModel.fit(
+        exact,
+        genotypes,
+        positions,
+        bulk=True,
+        scale="log2",
+        config=effects.model_copy(update={"n_factors": 0}),
+        seed=seed,
+    )
+    recovered = _recovered(fit(genotypes), genotypes, truth, genes)
+    scores = evaluate_effects(
+        recovered,
+        _recovered(best, genotypes, truth, genes),
+        _recovered(fit(shuffled), genotypes, truth, genes),
+        seed=seed,
+        config=config,
+    )
+    columns = zip(("planted", "estimated", "found"), planted_and_estimated(recovered), strict=True)
+    return scores, pd.DataFrame(dict(columns))
+
+
+def evaluate_run(
+    cohort: Cohort | str | Path,
+    simulated: str | Path,
+    *,
+    out: str | Path,
+    config: EvaluateConfig | None = None,
+    effects: EffectConfig | None = None,
+    seed: int = 0,
+) -> ScoreTable:
+    """Score a simulated cohort's cells, haplotypes and effects -> `scores.parquet`, `.csv`, `recovery.parquet`."""
+    config, effects = config or EvaluateConfig(), effects or EffectConfig()
+    simulated = Path(simulated)
+    verify_manifest(simulated)
+    sources = {"simulated": hash_input(simulated)}
+    if not isinstance(cohort, Cohort):
+        sources["cohort"] = hash_input(cohort)
+        cohort = load_cohort(cohort)
+    labels_key = cohort.info["inputs"]["labels_key"]
+    cells = read_expression(simulated / "sim.h5ad", donor_key="donor", labels_key=labels_key)
+    everything = GenotypePolicy(filters="all", min_allele_count=0, max_missing=1)
+    genotypes = read_genotypes(simulated / "sim.vcf.gz", policy=everything)
+    tables = {n: pd.read_parquet(simulated / "truth" / f"{n}.parquet") for n in ("effects", "donors", "expression")}
+    ancestry = tables["donors"].set_index("donor")["ancestry"]
+
+    log.info("evaluating cells")
+    scores = evaluate(cohort.cells_of("test"), cells, cohort.cells_of("train"), labels_key, config=config, seed=seed)
+    for contig in dict.fromkeys(genotypes.variants["contig"]):
+        log.info("evaluating haplotypes of contig %s", contig)
+        scores = scores + ScoreTable(_haplotype_scores(cohort, genotypes, ancestry, contig, config, seed))
+    log.info("evaluating effects")
+    effect_scores, recovery = _effect_scores(
+        cohort, cells, genotypes, tables["effects"], tables["expression"], config, effects, seed
+    )
+    scores = scores + ScoreTable(effect_scores)
+    provenance = Provenance("evaluate", seed, config.model_dump(mode="json"), sources)
+    with atomic_directory(out) as directory:
+        write_parquet(scores.to_frame(), directory / "scores.parquet", provenance)
+        write_csv(scores.to_frame(), directory / "scores.csv", provenance)
+        write_parquet(recovery, directory / "recovery.parquet", provenance)
+    return scores

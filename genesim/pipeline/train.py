@@ -1,0 +1,122 @@
+"""train: fit one model on the cohort's training donors -> `models/<id>/`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from genesim.config.model import ModelsConfig
+from genesim.console import log
+from genesim.data.cohort import Cohort, load_cohort
+from genesim.errors import ConfigError
+from genesim.estimators.effects import EffectModel
+from genesim.estimators.expression import ExpressionModel
+from genesim.estimators.haplotypes import HaplotypeModel
+from genesim.provenance.record import Provenance, hash_input
+
+Model = ExpressionModel | HaplotypeModel | EffectModel
+MODELS = ("expression", "haplotypes", "effects")
+
+
+def _keys(cohort: Cohort) -> dict:
+    """The keys that the cohort's cells were prepared with."""
+    inputs = cohort.info["inputs"]
+    return {name: inputs[name] for name in ("labels_key", "batch_key")} | {
+        name: tuple(inputs[name]) for name in ("categorical_covariate_keys", "continuous_covariate_keys")
+    }
+
+
+def train_expression(cohort: Cohort, config: ModelsConfig, seed: int, checkpoints: Path | None) -> ExpressionModel:
+    """Expression model of the training donors' cells."""
+    return ExpressionModel.fit(
+        cohort.cells_of("train"),
+        **_keys(cohort),
+        config=config.expression,
+        seed=seed,
+        checkpoint_dir=checkpoints,
+    )
+
+
+def train_haplotypes(
+    cohort: Cohort, config: ModelsConfig, seed: int, checkpoints: Path | None, contig: str | None
+) -> HaplotypeModel:
+    """Haplotype model of the training donors' genotypes on one contig, or on all."""
+    genotypes = cohort.genotypes_of("train")
+    if contig is not None:
+        genotypes = genotypes.subset(variants=genotypes.variants["contig"].to_numpy() == contig)
+    return HaplotypeModel.fit(
+        genotypes,
+        ancestry=cohort.donors["ancestry"].reindex(genotypes.donors),
+        config=config.haplotypes,
+        seed=seed,
+        checkpoint_dir=checkpoints,
+    )
+
+
+def train_effects(cohort: Cohort, config: ModelsConfig, seed: int) -> EffectModel:
+    """cis effects of the training donors that have both cells and genotypes."""
+    cells = cohort.cells_of("train")
+    covariates = pd.get_dummies(
+        cohort.donors.loc[cohort.donors["has_cells"], ["ancestry", "sex"]].astype(str),
+        drop_first=True,
+        dtype=float,
+    )
+    return EffectModel.fit(
+        cells,
+        cohort.genotypes_of("train"),
+        cohort.genes[cohort.genes["contig"] != ""],
+        donor_key="donor",
+        labels_key=cohort.info["inputs"]["labels_key"],
+        covariates=covariates,
+        config=config.effects,
+        seed=seed,
+    )
+
+
+def train(
+    which: str,
+    cohort: Cohort | str | Path,
+    *,
+    out: str | Path,
+    config: ModelsConfig | None = None,
+    contig: str | None = None,
+    seed: int = 0,
+    checkpoints: str | Path | None = None,
+) -> Model:
+    """Fit `which` model on the cohort's training donors and save it.
+
+    Args:
+        which: "expression", "haplotypes" or "effects".
+        cohort: A cohort, or its directory.
+        out: Model directory to write.
+        contig: Only this contig (haplotypes).
+        checkpoints: Directory from which a killed training goes on exactly; removed when done.
+
+    Raises:
+        ConfigError: `which` is no model, or `contig` is not in the cohort.
+    """
+    config = config or ModelsConfig()
+    if which not in MODELS:
+        raise ConfigError(f"no model is called {which!r}", where="train", remedy=f"choose among {', '.join(MODELS)}")
+    source: dict[str, str] = {}
+    if not isinstance(cohort, Cohort):
+        source = {"cohort": hash_input(cohort)}
+        cohort = load_cohort(cohort, genotypes=which != "expression", cells=which != "haplotypes")
+    if contig is not None and contig not in set(cohort.genotypes.variants["contig"]):
+        raise ConfigError(f"contig {contig!r} is not in the cohort", where="train", remedy="see inputs.contigs")
+    folder = Path(checkpoints) if checkpoints is not None else None
+    model: Model
+    if which == "expression":
+        model = train_expression(cohort, config, seed, folder)
+    elif which == "haplotypes":
+        model = train_haplotypes(cohort, config, seed, folder, contig)
+    else:
+        model = train_effects(cohort, config, seed)
+    settings = getattr(config, which).model_dump(mode="json")
+    model.save(out, Provenance(f"train {which}", seed, settings, source))
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)  # the model stands; its checkpoints have served
+    log.info("model: %s", out)
+    return model

@@ -1,0 +1,24 @@
+"""Plotting face, scverse style: the report's figures, each as an SVG with its caption."""
+
+from genesim.report.expression_figures import cells, correlations, embedding, genes
+from genesim.report.genetic_figures import (
+    allele_frequencies,
+    effect_recovery,
+    expression_by_genotype,
+    genotype_pca,
+    ld_decay_of,
+)
+from genesim.report.score_figures import score_strip
+
+__all__ = [
+    "allele_frequencies",
+    "cells",
+    "correlations",
+    "effect_recovery",
+    "embedding",
+    "expression_by_genotype",
+    "genes",
+    "genotype_pca",
+    "ld_decay_of",
+    "score_strip",
+]
