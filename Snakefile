@@ -5,7 +5,10 @@ from snakemake.utils import min_version, validate
 min_version("9.14")
 
 
-configfile: "config/demo.yaml"
+# Snakemake adds --configfile to this one instead of replacing it, so the example stands aside for a run of its own.
+if not {"example", "inputs"} & set(config):
+
+    configfile: "config/demo.yaml"
 
 
 validate(config, "config/run.schema.json", set_default=False)

@@ -51,9 +51,9 @@ def parse(record: type[R], values: Any, where: str = "config") -> R:
             remedy = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known) or 'see docs'}"
             raise ConfigError(f"unknown key '{key}'", where=where, remedy=remedy) from error
         message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(
-            f"key '{key}' is {first.get('input')!r}: {message}", where=where, remedy=f"correct '{key}'"
-        ) from error
+        # A rule over several keys names them itself; its value would be the whole record.
+        found = f"key '{key}'" if isinstance(first.get("input"), dict) else f"key '{key}' is {first.get('input')!r}"
+        raise ConfigError(f"{found}: {message}", where=where, remedy=f"correct '{key}'") from error
 
 
 def read_yaml(path: str | Path) -> Any:

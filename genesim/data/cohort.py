@@ -129,8 +129,9 @@ class Cohort:
         """
         if gene not in self.genes.index:
             raise JoinError(f"gene '{gene}' is not in the cohort", remedy="choose one of cohort.genes")
-        row = self.genes.loc[gene]
-        rows = self._cis.within(str(row["contig"]), int(row["tss"]), window)
+        at = self.genes.index == gene
+        contig, tss = self.genes["contig"][at].to_numpy()[0], self.genes["tss"][at].to_numpy()[0]
+        rows = self._cis.within(str(contig), int(tss), window)
         near = self.genotypes.subset(variants=rows, donors=list(donors))
         return near.dosage(), near.variants
 

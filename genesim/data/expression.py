@@ -176,7 +176,7 @@ def _chosen(source: _Source, layer: str | None) -> str:
 def _check_names(names: pd.Index, what: str, axis: str, where: str) -> None:
     if names.isna().any():
         raise H5adError(
-            f"{int(names.isna().sum())} {what} names are missing",
+            f"{np.count_nonzero(names.isna())} {what} names are missing",
             where=where,
             remedy=f"name every row of {axis}",
         )

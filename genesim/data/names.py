@@ -36,6 +36,7 @@ def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
     columns: dict[str, pd.Series] = {}
     for name, column in frame.items():
         kind: object = column.dtype
+        values: object
         if isinstance(kind, pd.CategoricalDtype):
             levels = kind.categories
             if _is_text(levels):

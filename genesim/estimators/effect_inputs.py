@@ -188,7 +188,7 @@ def pseudobulk(
     rows: np.ndarray | None = None,
 ) -> DonorExpression:
     """Sum of the counts of each donor's cells (those at `rows`)."""
-    code = pd.Index(donors).get_indexer(donor.to_numpy())
+    code = pd.Index(donors).get_indexer(pd.Index(donor))
     chosen = code >= 0
     if rows is not None:
         chosen &= rows

@@ -112,8 +112,8 @@ def sample_table(
             continue
         normal = np.stack([g.normal(size=n_effects) for g in numbers("size", fitted)])
         gene, variant, size = draw_effects(posteriors[fitted], position, normal, credible_only)
-        drawn = pd.DataFrame({"g": gene, "v": variant, "slope": size})
-        drawn = drawn.groupby(["g", "v"], as_index=False)["slope"].sum()
+        each = pd.DataFrame({"g": gene, "v": variant, "slope": size})
+        drawn = each.groupby(["g", "v"])["slope"].sum().reset_index()
         at = variants.iloc[drawn["v"]]
         parts.append(
             pd.DataFrame(

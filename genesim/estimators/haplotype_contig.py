@@ -29,6 +29,7 @@ CHECKPOINT_EVERY = 4  # EM passes
 
 def _to_arrays(chain: HiddenChain | Mosaic) -> dict[str, np.ndarray]:
     """The arrays that `_from_arrays` needs."""
+    names: tuple[str, ...]
     if isinstance(chain, Mosaic):
         names = ("panel", "ancestry", "centimorgans")
     elif isinstance(chain, AncHmm):

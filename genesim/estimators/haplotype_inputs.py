@@ -70,7 +70,7 @@ def ancestry_codes(labels: Sequence[str] | np.ndarray, known: Sequence[str]) -> 
     Raises:
         ConditionError: A label that the model was not trained on.
     """
-    codes = pd.Index(known, dtype=object).get_indexer(pd.Index(labels, dtype=object))
+    codes = pd.Index(list(known), dtype=object).get_indexer(pd.Index(list(labels), dtype=object))
     if (codes < 0).any():
         unknown = sorted({str(label) for label in np.asarray(labels, object)[codes < 0]})
         raise ConditionError(

@@ -166,7 +166,7 @@ class HaplotypeModel:
             )
         counts = apportioned(self.ancestry_mix if ancestry is None else ancestry, n_donors)
         labels = np.repeat(np.array(list(counts), object), list(counts.values()))
-        return pd.Series(labels, index=pd.Index(donors, dtype=object, name="donor"), name="ancestry")
+        return pd.Series(labels, index=pd.Index(list(donors), dtype=object, name="donor"), name="ancestry")
 
     def sample(
         self,

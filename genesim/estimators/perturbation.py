@@ -186,7 +186,7 @@ class PerturbationModel:
             library = replace(
                 library,
                 dose=np.pad(library.dose, ((0, 0), (0, len(new)))),
-                target=np.r_[library.target, self.genes.get_indexer(new)],
+                target=np.r_[library.target, self.genes.get_indexer(pd.Index(new))],
             )
             made = Candidates(library, self.config.n_components, self.config.ridge)
         names = [*self.learned.components, *new]

@@ -174,8 +174,7 @@ def _effect_scores(
     seed: int,
 ) -> tuple[list[Score], pd.DataFrame]:
     """Refit on the simulated cells: are the planted effects found? Effects shared by all cell types are scored."""
-    shared = truth.groupby("gene")["cell_type"].agg(lambda types: (types == ALL_TYPES).all())
-    planted = sorted(shared.index[shared])
+    planted = sorted(set(truth["gene"]) - set(truth.loc[truth["cell_type"] != ALL_TYPES, "gene"]))
     placed = cohort.genes[(cohort.genes["contig"] != "")]
     without = sorted(set(placed.index) - set(truth["gene"]))
     stream = rng.generator(seed, "evaluate", "effects")

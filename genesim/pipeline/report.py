@@ -72,7 +72,7 @@ def _figures(
     contig = genotypes.variants["contig"].iloc[0]
     here = genotypes.subset(variants=genotypes.variants["contig"].to_numpy() == contig)
     held_out = cohort.genotypes_of("test").subset(variants=list(here.variants.index))
-    called = (held_out.alleles >= 0).all(axis=(1, 2)) & (here.alleles >= 0).all(axis=(1, 2))
+    called = np.asarray((held_out.alleles >= 0).all(axis=(1, 2)) & (here.alleles >= 0).all(axis=(1, 2)))
     held_out, here = held_out.subset(variants=called), here.subset(variants=called)
     position = here.variants["start"].to_numpy()
     yield genetic_figures.ld_decay_of({"real": held_out.haplotypes(), "simulated": here.haplotypes()}, position)

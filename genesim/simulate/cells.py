@@ -64,9 +64,9 @@ def draw_cells(
         affected: Genes of `fold`'s last axis.
         batches: log2 fold changes [batch, gene]; batch `batch1` is the first row.
     """
-    columns = source.genes.get_indexer(affected)
-    donor_code = donors.get_indexer(table["donor"])
-    type_code = pd.Index(cell_types).get_indexer(table["cell_type"])
+    columns = source.genes.get_indexer(pd.Index(affected))
+    donor_code = donors.get_indexer(pd.Index(table["donor"]))
+    type_code = pd.Index(cell_types).get_indexer(pd.Index(table["cell_type"]))
     batch_code = table["batch"].str.removeprefix("batch").astype(int).to_numpy() - 1
 
     def chunks() -> Iterator[sparse.csr_matrix]:
