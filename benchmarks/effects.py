@@ -11,7 +11,6 @@ Writes `effects.csv` (a row a model) and `effects.json` (command, settings, vers
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 import warnings
@@ -22,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from record import write_record
 
 from genesim import rng
 from genesim.config.model import EffectConfig
@@ -41,7 +41,6 @@ from genesim.models.effects.response import hidden_factors, linear_response
 from genesim.models.effects.scan import batches, build_batch
 from genesim.models.effects.susie import fit_susie
 from genesim.provenance.atomic import atomic_file
-from genesim.provenance.record import versions
 
 N_FOLDS = 5
 
@@ -173,9 +172,7 @@ def main() -> None:
     with atomic_file(given.out) as temporary:
         table.to_csv(temporary, index=False, float_format="%.5f")
     settings = {k: str(v) for k, v in vars(given).items() if k not in ("data", "out")}
-    record = {"command": "python benchmarks/effects.py", "settings": settings, "versions": versions()}
-    with atomic_file(given.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    write_record(given.out.with_suffix(".json"), settings=settings)
     sys.stdout.write(table.to_string(index=False) + "\n")
 
 

@@ -10,9 +10,7 @@ cells against real test cells) and the null (independent NB a label).
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pandas as pd
+from record import write_record
 from scipy import sparse
 
 from genesim import rng
@@ -28,7 +27,6 @@ from genesim.config.model import ExpressionConfig
 from genesim.data.expression import read_expression
 from genesim.estimators.expression import ExpressionModel
 from genesim.metrics import expression as metrics
-from genesim.provenance.record import versions
 
 HERE = Path(__file__).resolve().parent
 
@@ -155,12 +153,8 @@ def main() -> None:
                 print(rows[-1], flush=True)
             asked.out.mkdir(parents=True, exist_ok=True)
             pd.DataFrame(rows).round(4).to_csv(asked.out / "expression.csv", index=False)
-    record = {
-        "command": ["python", *sys.argv],
-        "versions": versions(),
-        "settings": {name: config.model_dump(mode="json") for name, config in configs.items()},
-    }
-    (asked.out / "expression.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    described = {name: config.model_dump(mode="json") for name, config in configs.items()}
+    write_record(asked.out / "expression.json", settings=described)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from record import write_record
 
 from genesim import rng
 from genesim.config.inputs import GenotypePolicy
@@ -30,7 +30,6 @@ from genesim.estimators.haplotypes import HaplotypeModel
 from genesim.metrics import haplotype_privacy as privacy
 from genesim.metrics import haplotypes as fidelity
 from genesim.provenance.atomic import atomic_file
-from genesim.provenance.record import versions
 
 METHODS = ("independent", "markov", "mosaic", "anchmm")
 N_TYPED = 350  # variants left in the imputation task
@@ -149,15 +148,12 @@ def main() -> None:
             print(json.dumps(rows[-1]), flush=True)
             with atomic_file(arguments.out) as temporary:
                 pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
-    described = {
-        "command": " ".join(["python", "benchmarks/haplotypes.py", *sys.argv[1:]]),
-        "config": config.model_dump(mode="json"),
-        "data": "1000g_chr15_10k, 2 x 2,504 haplotypes, 10,000 SNPs",
-        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "versions": versions(),
-    }
-    with atomic_file(arguments.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(described, indent=1, sort_keys=True) + "\n")
+    write_record(
+        arguments.out.with_suffix(".json"),
+        config=config.model_dump(mode="json"),
+        data="1000g_chr15_10k, 2 x 2,504 haplotypes, 10,000 SNPs",
+        peak_memory_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    )
 
 
 if __name__ == "__main__":
