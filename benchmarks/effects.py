@@ -29,13 +29,8 @@ from genesim.console import progress, setup
 from genesim.data.genotypes.read_vcf import read_genotypes
 from genesim.estimators.effect_inputs import allele_means, cis_windows, dosages, match_genes, mean_imputed
 from genesim.metrics.effects import held_out_r2
-from genesim.models.effects.baselines import (
-    predict_genetic,
-    ridge_coefficients,
-    susie_coefficients,
-    top_variant_coefficients,
-    zero_coefficients,
-)
+from genesim.models.catalog import CATALOG
+from genesim.models.effects.baselines import predict_genetic, susie_coefficients
 from genesim.models.effects.problem import EffectProblem, orthonormal_covariates
 from genesim.models.effects.response import hidden_factors, linear_response
 from genesim.models.effects.scan import batches, build_batch
@@ -43,6 +38,7 @@ from genesim.models.effects.susie import fit_susie
 from genesim.provenance.atomic import atomic_file
 
 N_FOLDS = 5
+BASELINES = ("effects", "baseline")
 
 
 def elastic_net(problem: EffectProblem, n_genes: int) -> np.ndarray:
@@ -62,9 +58,7 @@ def elastic_net(problem: EffectProblem, n_genes: int) -> np.ndarray:
 
 
 MODELS = {
-    "zero": lambda p, n: zero_coefficients(p),
-    "top_variant": lambda p, n: top_variant_coefficients(p),
-    "ridge": lambda p, n: ridge_coefficients(p),
+    **{row.id: lambda p, n, row=row: row.build(p) for row in CATALOG if (row.modality, row.role) == BASELINES},
     "elastic_net": elastic_net,
     "susie": lambda p, n: susie_coefficients(fit_susie(p, n_effects=EffectConfig().n_effects)),
 }

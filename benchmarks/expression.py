@@ -27,6 +27,7 @@ from genesim.config.model import ExpressionConfig
 from genesim.data.expression import read_expression
 from genesim.estimators.expression import ExpressionModel
 from genesim.metrics import expression as metrics
+from genesim.models.catalog import methods
 
 HERE = Path(__file__).resolve().parent
 
@@ -119,9 +120,7 @@ def settings(wanted: list[str]) -> dict[str, ExpressionConfig]:
             update={"validation_share": 0.1, "vae": default.vae.model_copy(update={"patience": 10})}
         ),
         "vae_dropout_0": default.model_copy(update={"dropout": 0.0}),
-        "copula": ExpressionConfig(method="copula"),
-        "independent": ExpressionConfig(method="independent"),
-    }
+    } | {name: default.model_copy(update={"method": name}) for name in methods("expression")[1:]}
     return {name: every[name] for name in wanted}
 
 
@@ -131,7 +130,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--datasets", nargs="+", default=["onek1k_cells", "onek1k_donors", "kang", "pbmc68k_reduced"])
-    parser.add_argument("--generators", nargs="+", default=["vae", "copula", "independent"])
+    parser.add_argument("--generators", nargs="+", default=list(methods("expression")))
     asked = parser.parse_args()
     configs = settings(asked.generators)
     rows = []

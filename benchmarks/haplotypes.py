@@ -29,9 +29,10 @@ from genesim.data.genotypes.record import Genotypes
 from genesim.estimators.haplotypes import HaplotypeModel
 from genesim.metrics import haplotype_privacy as privacy
 from genesim.metrics import haplotypes as fidelity
+from genesim.models.catalog import methods
 from genesim.provenance.atomic import atomic_file
 
-METHODS = ("independent", "markov", "mosaic", "anchmm")
+METHODS = methods("haplotypes")
 N_TYPED = 350  # variants left in the imputation task
 N_IMPUTED = 400  # held-out donors' haplotypes in the imputation task
 BINS = (0, 10_000, 100_000, 500_000)

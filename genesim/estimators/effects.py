@@ -29,6 +29,7 @@ from genesim.estimators.effect_inputs import (
     read_donor_expression,
 )
 from genesim.estimators.effect_tables import effect_table, egene_table, sample_table
+from genesim.models.catalog import card
 from genesim.models.effects.posterior import EffectPosterior, genetic_values
 from genesim.models.effects.problem import orthonormal_covariates
 from genesim.models.effects.response import count_response, hidden_factors, linear_response, log2_response
@@ -261,6 +262,7 @@ class EffectModel:
             "posteriors": {str(i): p.to_dict() for i, p in enumerate(self.posteriors.values())},
         }
         metadata = {
+            "card": card("effects", "susie"),
             "genes": self.genes.index.tolist(),
             "gene_contig": self.genes["contig"].tolist(),
             "variants": self.variants.index.tolist(),

@@ -25,11 +25,10 @@ from genesim.errors import ConditionError, ConfigError, H5adError
 from genesim.estimators import expression_store
 from genesim.estimators.covariates import LIBRARY_SIZE, Covariates
 from genesim.estimators.expression_fit import fit_generator, resolved
-from genesim.models.expression.copula import CopulaNb
-from genesim.models.expression.generator import CountGenerator, ExpressionGenerator, block_size
-from genesim.models.expression.independent_nb import IndependentNb
+from genesim.models.catalog import card, spec
+from genesim.models.expression.generator import CountBaseline, ExpressionGenerator, block_size
 from genesim.models.expression.library import LibrarySampler
-from genesim.models.expression.negative_binomial import draw_counts
+from genesim.models.expression.negative_binomial import MAX_COUNT, draw_counts
 from genesim.models.expression.posterior import encode, expected_rates, log_likelihood_bound
 from genesim.provenance.record import Provenance
 from genesim.train.store import load_model, save_model
@@ -57,9 +56,11 @@ class ExpressionModel:
         config: Configuration, its open settings resolved.
         seed: Seed of the training.
         history: Training losses by step.
+        var: Text columns of var (gene ids, symbols, types), which new cells get too; numbers stay out, as
+            they are measured on the training cells.
     """
 
-    generator: CountGenerator
+    generator: ExpressionGenerator | CountBaseline
     library: LibrarySampler
     covariates: Covariates
     genes: pd.Index
@@ -69,6 +70,7 @@ class ExpressionModel:
     config: ExpressionConfig
     seed: int
     history: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    var: pd.DataFrame | None = field(default=None, repr=False)
 
     @classmethod
     def fit(
@@ -124,18 +126,19 @@ class ExpressionModel:
         )
         config = resolved(config, counts.shape[0])
         history: dict[str, np.ndarray] = {}
-        generator: CountGenerator
-        if config.method == "vae":
+        generator: ExpressionGenerator | CountBaseline
+        method = spec("expression", config.method)
+        if method.role == "model":
             folder = None if checkpoint_dir is None else Path(checkpoint_dir)
             generator, history = fit_generator(
                 counts, condition, covariates.n_levels, covariates.shares(), config, seed, folder
             )
         else:
-            baseline = IndependentNb if config.method == "independent" else CopulaNb
             n_labels = 0 if label_column is None else covariates.n_levels[label_column]
-            generator = baseline.fit(counts, condition, n_labels, label_column, seed)
+            generator = method.build(counts, condition, n_labels, label_column, seed)
         genes = pd.Index(cells.var_names, dtype=object)
-        return cls(generator, library, covariates, genes, labels_key, batch_key, layer, config, seed, history)
+        var = expression_store.text_columns(cells.var)
+        return cls(generator, library, covariates, genes, labels_key, batch_key, layer, config, seed, history, var)
 
     @property
     def cell_types(self) -> tuple[str, ...]:
@@ -156,7 +159,7 @@ class ExpressionModel:
 
         Raises:
             ConditionError: A level was not in training (the known ones are listed), or a library size is
-                not positive.
+                not positive, or larger than counts can be.
         """
         bare = self.covariates.condition(obs, np.zeros(len(obs)))
         label_column, batch_column = _columns(self.labels_key, self.batch_key)
@@ -169,9 +172,9 @@ class ExpressionModel:
         if LIBRARY_SIZE in obs:
             asked = pd.to_numeric(obs[LIBRARY_SIZE], errors="coerce").to_numpy(dtype=float)
             given = obs[LIBRARY_SIZE].notna().to_numpy()
-            if not (np.isfinite(asked[given]) & (asked[given] > 0)).all():
+            if not (np.isfinite(asked[given]) & (asked[given] > 0) & (asked[given] <= MAX_COUNT)).all():
                 raise ConditionError(
-                    f"column {LIBRARY_SIZE!r} has values that are not positive numbers",
+                    f"column {LIBRARY_SIZE!r} has values that are not positive numbers up to {MAX_COUNT:,}",
                     where="obs",
                     remedy="give total counts of a cell, or leave the column out",
                 )
@@ -223,7 +226,10 @@ class ExpressionModel:
             if name in obs:
                 obs[name] = plain_labels(obs[name])
         x = sparse.csr_matrix((len(obs), len(self.genes)), dtype=np.int32)
-        return ad.AnnData(X=x, obs=obs, var=pd.DataFrame(index=self.genes.copy()))
+        return ad.AnnData(X=x, obs=obs, var=self._var())
+
+    def _var(self) -> pd.DataFrame:
+        return pd.DataFrame(index=self.genes.copy()) if self.var is None else self.var.copy()
 
     def draw_rates(
         self, obs: pd.DataFrame, seed: int, first: int = 0
@@ -265,7 +271,7 @@ class ExpressionModel:
         counts, obs = self._read(adata)
         condition = self.covariates.condition(obs, np.full(len(obs), np.log(library_size)))
         x = expected_rates(vae, counts, condition) * np.float32(library_size)
-        return ad.AnnData(X=x, obs=obs, var=pd.DataFrame(index=self.genes.copy()))
+        return ad.AnnData(X=x, obs=obs, var=self._var())
 
     def score_cells(self, adata: Cells, seed: int = 0) -> pd.Series:
         """Evidence lower bound of each cell's log-likelihood, in nats (mean of 8 posterior draws).
@@ -313,8 +319,10 @@ class ExpressionModel:
         described, arrays = self.covariates.to_dict()
         settings = self.config.model_dump(mode="json")
         metadata = {
+            "card": card("expression", self.config.method),
             "covariates": described,
             "genes": list(self.genes),
+            "var": [[name, list(column)] for name, column in self._var().items()],  # in their order
             "labels_key": self.labels_key,
             "batch_key": self.batch_key,
             "layer": self.layer,
@@ -350,17 +358,19 @@ class ExpressionModel:
             arrays["generator"], config, covariates.n_levels, len(covariates.centre), label_column
         )
         library = LibrarySampler(arrays["library"]["quantiles"], arrays["library"]["bandwidth"])
+        genes = pd.Index(found["genes"], dtype=object)
         return cls(
             generator,
             library,
             covariates,
-            pd.Index(found["genes"], dtype=object),
+            genes,
             found["labels_key"],
             found["batch_key"],
             found["layer"],
             config,
             found["seed"],
             arrays["history"],
+            pd.DataFrame(dict(found.get("var", [])), index=genes, dtype=object),
         )
 
 

@@ -16,38 +16,14 @@ from genesim.config.model import HaplotypeConfig, TrainPlan
 from genesim.console import log
 from genesim.data.memory import check_fits
 from genesim.data.stream import WholeStream
-from genesim.models.haplotypes.anchmm import AncHmm, Hyperparameters, required_bytes
+from genesim.models.catalog import spec
+from genesim.models.haplotypes.anchmm import AncHmm, required_bytes
 from genesim.models.haplotypes.chain import HiddenChain, check_trainable
-from genesim.models.haplotypes.independent import fit_independent
-from genesim.models.haplotypes.markov import fit_markov
-from genesim.models.haplotypes.mosaic import Mosaic, fit_mosaic
+from genesim.models.haplotypes.mosaic import Mosaic
 from genesim.train.loop import fit
 from genesim.types import Condition
 
 CHECKPOINT_EVERY = 4  # EM passes
-
-
-def _to_arrays(chain: HiddenChain | Mosaic) -> dict[str, np.ndarray]:
-    """The arrays that `_from_arrays` needs."""
-    names: tuple[str, ...]
-    if isinstance(chain, Mosaic):
-        names = ("panel", "ancestry", "centimorgans")
-    elif isinstance(chain, AncHmm):
-        names = ("transitions", "emission", "switch", "frequency")
-    else:
-        names = ("transitions", "emission")
-    return {name: np.asarray(getattr(chain, name)[...]) for name in names}
-
-
-def _from_arrays(arrays: dict[str, Any], config: HaplotypeConfig, n_ancestries: int) -> HiddenChain | Mosaic:
-    """The model of `config.method` from its arrays."""
-    if config.method == "mosaic":
-        return Mosaic(arrays["panel"], arrays["ancestry"], arrays["centimorgans"], n_ancestries)
-    sizes = {"window": config.window_size, "chunk": config.minibatch_size}
-    if config.method != "anchmm":
-        return HiddenChain(arrays["transitions"], arrays["emission"], **sizes)
-    weights = Hyperparameters(config.ancestry_shrinkage, config.transition_pseudocount, config.emission_pseudocount)
-    return AncHmm(arrays["transitions"], arrays["emission"], arrays["switch"], arrays["frequency"], weights, **sizes)
 
 
 @dataclass(frozen=True)
@@ -70,7 +46,7 @@ class ContigModel:
 
     def store(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Arrays and JSON-ready description, from which `restore` makes the contig again."""
-        arrays = {"model": _to_arrays(self.chain), "start": self.variants["start"].to_numpy(np.int64)}
+        arrays = {"model": self.chain.arrays(), "start": self.variants["start"].to_numpy(np.int64)}
         arrays["training_frequency"] = self.variants["frequency"].to_numpy(np.float64)
         described = {
             "contig": self.contig,
@@ -97,7 +73,7 @@ class ContigModel:
             },
             index=pd.Index(described["id"], dtype=object),
         )
-        chain = _from_arrays(arrays["model"], config, n_ancestries)
+        chain = spec("haplotypes", config.method).restore(arrays["model"], config, n_ancestries)
         return cls(described["contig"], variants, chain, described["haploid"], tuple(described["history"]))
 
 
@@ -158,15 +134,13 @@ def fit_contig(
     alleles, codes = alleles[~absent], codes[~absent]
     history: tuple[float, ...] = ()
     chain: HiddenChain | Mosaic
-    if config.method == "anchmm":
+    method = spec("haplotypes", config.method)
+    if method.fitted_by == "em":
         chain, history = _fit_anchmm(
             alleles, codes, n_ancestries, config, centimorgans if has_map else None, key, checkpoint_dir
         )
-    elif config.method == "mosaic":
-        log.warning("method 'mosaic' copies stretches of its training haplotypes: it is not private")
-        chain = fit_mosaic(alleles, codes, n_ancestries, centimorgans)
-    elif config.method == "markov":
-        chain = fit_markov(alleles, codes, n_ancestries)
     else:
-        chain = fit_independent(alleles, codes, n_ancestries)
+        chain = method.build(alleles, codes, n_ancestries, centimorgans)
+    if method.copies:
+        log.warning("method '%s' copies stretches of its training haplotypes: it is not private", method.id)
     return ContigModel(contig, variants, chain, haploid, history)

@@ -24,6 +24,7 @@ from genesim.estimators.haplotype_inputs import (
     genetic_positions,
     phased_haplotypes,
 )
+from genesim.models.catalog import card
 from genesim.provenance.record import Provenance
 from genesim.train.store import load_model, save_model
 
@@ -325,6 +326,7 @@ class HaplotypeModel:
         stored = [part.store() for part in self.contigs]
         arrays = {f"{number:03d}": part for number, (part, _) in enumerate(stored)}
         metadata = {
+            "card": card("haplotypes", self.config.method),
             "config": settings,
             "seed": self.seed,
             "ancestry_mix": self.ancestry_mix,

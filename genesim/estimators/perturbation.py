@@ -25,6 +25,7 @@ from genesim.estimators.perturbation_inputs import (
     library_sizes,
     parse_label,
 )
+from genesim.models.catalog import card
 from genesim.models.perturbation.candidates import (
     Candidates,
     EffectLibrary,
@@ -147,10 +148,12 @@ class PerturbationModel:
         Raises:
             ConditionError: No component, a negative amount, or a context is needed.
         """
-        amounts = as_amounts(perturbation, self.keys)
-        n_genes = len(self.genes)
+        return self._effect(as_amounts(perturbation, self.keys), context)
+
+    def _effect(self, amounts: dict[str, float], context: str | None) -> EffectEstimate:
+        """`effect` of amounts above 0; none of them is no change."""
         if not amounts:
-            nothing = np.zeros(n_genes)
+            nothing = np.zeros(len(self.genes))
             return EffectEstimate(nothing, nothing, nothing, "seen", "supported")
         if context is None:
             if len(self.learned.contexts) > 1:
@@ -246,7 +249,7 @@ class PerturbationModel:
         parts, order, effects = [], [], {}
         for name in sorted(set(context)):
             here = np.flatnonzero(context == name)
-            effects[name] = self.effect(amounts, name)
+            effects[name] = self._effect(amounts, name)
             order.append(here)
             parts.append(perturb_counts(counts[here], size[here], effects[name].delta, seed))
         return self._assembled(cells, row, context, order, parts, effects, amounts, seed)
@@ -298,6 +301,7 @@ class PerturbationModel:
         }
         records = [{k: _plain(v) for k, v in r.items()} for r in self.scores.to_dict("records")]
         metadata = {
+            "card": card("perturbation", "stack"),
             "genes": self.genes.tolist(),
             "contexts": self.learned.contexts,
             "components": self.learned.components,

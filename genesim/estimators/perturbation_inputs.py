@@ -148,7 +148,10 @@ def learn(adata: ad.AnnData, keys: Keys, shrinkage: bool) -> Learned:
     n = np.bincount(group)
     indicator = sparse.csr_matrix((1 / n[group], (group, np.arange(len(group)))), shape=(len(n), len(group)))
     mean = (indicator @ x).toarray()
-    variance = np.maximum((indicator @ x.multiply(x)).toarray() - mean**2, 0) * (n / np.maximum(n - 1, 1))[:, None]
+    square = (indicator @ x.multiply(x)).toarray()
+    spread = square - mean**2
+    # What rounding leaves of equal values is no variance: it would pass for certainty.
+    variance = np.where(spread > 1e-12 * square, spread, 0.0) * (n / np.maximum(n - 1, 1))[:, None]
     controls = {c: i for i, (c, name, _) in enumerate(names) if name == ""}
     kept = [
         i

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
 from genesim.types import Condition, Minibatch
+
+Modality: TypeAlias = Literal["expression", "haplotypes", "effects", "perturbation"]
 
 
 class GenerativeModel(nnx.Module):
@@ -58,16 +60,26 @@ class ModelSpec:
     """One row of the catalog.
 
     Attributes:
-        id: Name on the command line and on disk.
-        modality: What it generates.
-        role: The product's own model, or a baseline that every score stands beside.
-        fitted_by: How it is trained.
-        citations: Sources, as "Author year, venue".
+        id: Its name as a `method` of the configuration, in score tables and on disk.
+        modality: What it generates or predicts.
+        role: The product's own model, a separately trained part of it, or a baseline beside which it is scored.
+        title: What it is, in a few words.
+        fitted_by: The training loop (gradient, em), an iteration of its own (variational), or formulas.
+        build: What makes it from arrays: untrained for the training loop, else fitted; None where its parts
+            are fitted together with the model's. One signature for all baselines of a modality.
+        restore: What makes a haplotype model or an expression baseline from its own `arrays()`.
+        parts: Ids of the parts that are trained with a model.
+        copies: True where draws repeat stretches of training records: it is not private.
+        citations: Sources, "Author year, venue"; none for what every textbook has.
     """
 
     id: str
-    modality: Literal["expression", "haplotypes", "effects", "perturbation"]
-    role: Literal["model", "baseline"]
-    fitted_by: Literal["gradient", "em", "closed_form"]
-    build: Any
-    citations: tuple[str, ...]
+    modality: Modality
+    role: Literal["model", "part", "baseline"]
+    title: str
+    fitted_by: Literal["gradient", "em", "variational", "closed_form"]
+    build: Any = None
+    restore: Any = None
+    parts: tuple[str, ...] = ()
+    copies: bool = False
+    citations: tuple[str, ...] = ()

@@ -107,6 +107,8 @@ def test_a_given_library_size_is_honoured(model: ExpressionModel) -> None:
     assert total[150:].mean() < 500
     with pytest.raises(ConditionError, match="positive"):
         model.sample(2, obs={"library_size": 0})
+    with pytest.raises(ConditionError, match="positive"):
+        model.sample(2, obs={"library_size": 1e12})
 
 
 def test_unknown_levels_and_columns_are_refused(model: ExpressionModel) -> None:
@@ -263,3 +265,23 @@ def test_gene_statistics_are_those_of_the_dense_counts() -> None:
     mean = dense.sum(axis=1, keepdims=True) * frequency
     theta = (mean**2).sum(axis=0) / ((dense - mean) ** 2 - mean).sum(axis=0)
     np.testing.assert_allclose(found.log_theta, np.clip(np.log(np.maximum(theta, 1e-8)), -2, 3), rtol=1e-6)
+
+
+def test_text_columns_of_var_travel_and_measurements_do_not(tmp_path: Path) -> None:
+    data = cells(60)
+    data.var["gene_ids"] = [f"ENSG{i:011d}" for i in range(N_GENES)]
+    data.var["feature_types"] = pd.Categorical(["Gene Expression"] * N_GENES)
+    data.var["name"] = [None, "B", *["x"] * (N_GENES - 2)]
+    data.var["n_cells"] = 7
+    data.var["highly_variable"] = True
+    model = ExpressionModel.fit(data, labels_key="kind", config=ExpressionConfig(method="independent"))
+    model.save(tmp_path / "model")
+    for made in (model.sample(5), ExpressionModel.load(tmp_path / "model").sample(5)):
+        assert list(made.var.columns) == ["gene_ids", "feature_types", "name"]
+        assert list(made.var["gene_ids"]) == list(data.var["gene_ids"])
+        assert made.var["name"].iloc[0] is None
+        made.var["name"] = "changed"
+    assert list(model.sample(5).var["name"])[:2] == [None, "B"]
+    made = model.sample(5)
+    made.write_h5ad(tmp_path / "made.h5ad")
+    assert list(ad.read_h5ad(tmp_path / "made.h5ad").var["gene_ids"]) == list(data.var["gene_ids"])

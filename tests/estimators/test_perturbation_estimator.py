@@ -85,6 +85,25 @@ def test_regimes_and_flags(model: PerturbationModel) -> None:
     assert not model.effect({"g1": 0.0}, "X").delta.any()
 
 
+def test_an_amount_of_zero_leaves_the_controls_as_they_are(cells: ad.AnnData, model: PerturbationModel) -> None:
+    made = model.predict(controls(cells), {"g1": 0.0})
+    np.testing.assert_array_equal(made.X.toarray(), controls(cells).X.toarray())
+    assert set(made.obs["perturbation"]) == {"control"}
+
+
+def test_cells_that_do_not_vary_teach_nothing_and_are_no_crash() -> None:
+    """Without variance no effect has a standard error, and no condition can be held out."""
+    label = np.repeat(["control", "g1", "g2"], 8)
+    counts = np.array([[5, 5, 5], [1, 7, 7], [7, 1, 7]], np.float32)[np.repeat([0, 1, 2], 8)]
+    obs = pd.DataFrame({"condition": label}, index=[f"c{i}" for i in range(24)])
+    data = ad.AnnData(sparse.csr_matrix(counts), obs=obs, var=pd.DataFrame(index=["g1", "g2", "g3"]))
+    model = PerturbationModel.fit(data, "condition")
+    assert len(model.scores) == 0
+    estimate = model.effect("g1+g2")
+    assert np.isfinite(estimate.delta).all()
+    assert np.isnan(estimate.low).all()
+
+
 def test_effects_of_unmeasured_conditions_are_right(cells: ad.AnnData, model: PerturbationModel) -> None:
     fresh = world(seed=5, n=600)
     assert np.corrcoef(model.effect("g1", "X").delta, truth(fresh, "g1", "X"))[0, 1] > 0.98

@@ -52,14 +52,13 @@ def ridge_coefficients(problem: EffectProblem) -> Float[Array, "gene variant"]:
         kernel = x @ x.T / jnp.maximum(used, 1)
         values, vectors = jnp.linalg.eigh(kernel)
         rotated = (vectors.T @ y) ** 2
-        # Directions of the covariates and of absent donors hold neither signal nor noise.
+        # Directions of the covariates and of absent donors hold neither signal nor noise. Eigenvectors may mix
+        # them with others of eigenvalue 0, so they are not told apart: `rotated` sums over all, `dof` are counted.
         inside = jnp.arange(len(y)) >= len(y) - dof
 
         def log_likelihood(h: Array) -> Array:
             d = h * jnp.maximum(values, 0) + (1 - h)
-            return -0.5 * (
-                dof * jnp.log(jnp.where(inside, rotated / d, 0).sum() / dof) + jnp.where(inside, jnp.log(d), 0).sum()
-            )
+            return -0.5 * (dof * jnp.log((rotated / d).sum() / dof) + jnp.where(inside, jnp.log(d), 0).sum())
 
         grid = jnp.linspace(0.0, 0.96, 25)
         h = grid[jnp.argmax(jax.vmap(log_likelihood)(grid))]

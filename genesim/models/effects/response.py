@@ -15,7 +15,7 @@ def _dispersion(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Moment estimate, per gene, of phi in var = mu + phi mu^2, shrunk to the trend over genes' means."""
     excess = ((counts - expected) ** 2 - expected).sum(1)
     phi = np.clip(excess / np.maximum((expected**2).sum(1), 1e-12), 0.0, 10.0)
-    mean = expected.mean(1)
+    mean = expected.sum(1) / max(expected.shape[1], 1)
     order = np.argsort(mean, kind="stable")
     width = max(1, min(101, len(phi) // 5))
     trend = np.empty_like(phi)

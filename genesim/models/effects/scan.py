@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr
 
 from genesim.config.model import EffectConfig
 from genesim.console import progress
@@ -113,8 +113,9 @@ class _Collector:
         if not used.any():
             return
         dof = max(float(problem.dof) - 1, 1.0)
-        t = np.abs(r[:n]) * np.sqrt(dof / np.maximum(1 - r[:n] ** 2, 1e-12))
-        p = np.where(used, 2 * stats.t.sf(t, dof), 1.0)
+        r = r[:n].astype(np.float64)  # single precision would lose small and large p-values alike
+        t = np.abs(r) * np.sqrt(dof / np.maximum(1 - r**2, 1e-12))
+        p = np.where(used, 2 * stdtr(dof, -t), 1.0)
         top = int(np.argmin(np.where(used, p, np.inf)))
         scale = np.asarray(problem.scale[:n])
         spread = np.sqrt((np.asarray(problem.response) ** 2).sum() / float(problem.dof))

@@ -73,6 +73,7 @@ def _fit_one(problem: EffectProblem, n_effects: int, max_iterations: int, tolera
     y, x, dof = problem.response, problem.genotype, problem.dof
     n_donors, n_variants = x.shape
     log_prior = _log_prior(problem.prior)
+    usable = (problem.prior > 0).any()
     variance = jnp.maximum(y @ y / dof, 1e-12)
 
     def single_effect(carry: tuple, effect: Array) -> tuple:
@@ -83,7 +84,8 @@ def _fit_one(problem: EffectProblem, n_effects: int, max_iterations: int, tolera
         v_l, _ = _prior_variance(estimate**2, s2, log_prior, variance)
         log_bf = _log_bf(estimate**2, s2, jnp.maximum(v_l, 1e-30))
         log_bf = jnp.where(v_l > 0, log_bf, 0.0)
-        lbf_l = jax.scipy.special.logsumexp(log_prior + log_bf)
+        # A gene without a usable variant (padding, say) keeps an alpha of zeros.
+        lbf_l = jnp.where(usable, jax.scipy.special.logsumexp(log_prior + log_bf), 0.0)
         alpha_l = jnp.exp(log_prior + log_bf - lbf_l)
         shrink = v_l / (v_l + s2)
         mean_l = estimate * shrink

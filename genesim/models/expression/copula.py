@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 
 from genesim import rng
 from genesim.models.expression.independent_nb import IndependentNb, as_dense, label_of
-from genesim.models.expression.negative_binomial import draw_counts
-from genesim.nn.random import row_keys
+from genesim.models.expression.negative_binomial import MAX_COUNT, draw_counts
+from genesim.nn.random import row_seeds
 from genesim.types import Condition
 
 _MIN_CELLS = 30
@@ -77,7 +77,7 @@ class CopulaNb:
             if len(cells) > _MAX_CELLS:
                 cells = np.sort(random.choice(cells, _MAX_CELLS, replace=False))
             x = as_dense(counts[cells])
-            detected = (x > 0).mean(axis=0) >= _MIN_DETECTION
+            detected = (x > 0).sum(axis=0) >= _MIN_DETECTION * len(cells)
             chosen = np.flatnonzero(detected & (len(cells) >= _MIN_CELLS))
             genes.append(chosen)
             if len(chosen):
@@ -86,6 +86,15 @@ class CopulaNb:
             else:
                 factors.append(np.zeros((0, 0)))
         return cls(margins, tuple(genes), tuple(factors))
+
+    def arrays(self) -> dict[str, Any]:
+        """What `restore` needs."""
+        return {**self.margins.arrays(), "genes": list(self.genes), "factors": list(self.factors)}
+
+    @classmethod
+    def restore(cls, arrays: dict[str, Any], label_column: int | None) -> CopulaNb:
+        """Undo `arrays`."""
+        return cls(IndependentNb.restore(arrays, label_column), tuple(arrays["genes"]), tuple(arrays["factors"]))
 
     @property
     def n_genes(self) -> int:
@@ -99,7 +108,7 @@ class CopulaNb:
         mean, theta = self.margins.margins(condition)
         counts = draw_counts(rng.child(key, "counts"), mean, theta, start)
         label = label_of(condition, self.margins.label_column)
-        seeds = np.asarray(jax.random.key_data(row_keys(rng.child(key, "copula"), len(mean), start)))
+        seeds = row_seeds(rng.child(key, "copula"), len(mean), start)
         for a in np.unique(label):
             genes, factor = self.genes[a], self.factors[a]
             if not len(genes):
@@ -107,9 +116,7 @@ class CopulaNb:
             rows = np.flatnonzero(label == a)
             noise = np.stack(
                 [
-                    np.random.Generator(np.random.Philox(key=seeds[row, -2:].astype(np.uint64))).standard_normal(
-                        factor.shape[1] + len(genes)
-                    )
+                    np.random.Generator(np.random.Philox(key=seeds[row])).standard_normal(factor.shape[1] + len(genes))
                     for row in rows
                 ]
             )
@@ -117,5 +124,5 @@ class CopulaNb:
             z = noise[:, : factor.shape[1]] @ factor.T + noise[:, factor.shape[1] :] * rest
             at = np.ix_(rows, genes)
             u = np.clip(ndtr(z), 1e-9, 1 - 1e-9)
-            counts[at] = nbinom.ppf(u, theta[at], theta[at] / (theta[at] + mean[at]))
+            counts[at] = np.minimum(nbinom.ppf(u, theta[at], theta[at] / (theta[at] + mean[at])), MAX_COUNT)
         return counts

@@ -33,6 +33,14 @@ class CountGenerator(Protocol):
         ...
 
 
+class CountBaseline(CountGenerator, Protocol):
+    """A generator in closed form, whose class also restores it from its arrays."""
+
+    def arrays(self) -> dict[str, Any]:
+        """What `restore` of its class needs, for storage."""
+        ...
+
+
 def block_size(n_genes: int) -> int:
     """Cells of one compiled call: a power of two between 16 and 1024, bounded by memory."""
     return int(2 ** np.clip(np.floor(np.log2(_BLOCK_ELEMENTS / n_genes)), 4, 10))
@@ -70,6 +78,11 @@ def _latents(flow: LatentFlow, key: jax.Array, condition: Condition, start: Arra
     return flow.sample(key, condition, start)
 
 
+@nnx.jit
+def _log_dispersion(vae: NbVae, condition: Condition) -> Float[Array, "cell gene"]:
+    return vae.log_dispersion(condition)
+
+
 @dataclass(frozen=True)
 class ExpressionGenerator:
     """NB-VAE decoder behind a conditional latent flow."""
@@ -83,7 +96,12 @@ class ExpressionGenerator:
 
     def dispersion(self, condition: Condition) -> Float[np.ndarray, "cell gene"]:
         """Inverse dispersion theta of each cell's genes (variance mu + mu^2 / theta)."""
-        return np.exp(np.asarray(self.vae.log_dispersion(condition), np.float64))
+
+        def block(rows: Condition, first: int) -> Array:
+            return _log_dispersion(self.vae, rows)
+
+        found = in_blocks(block, condition, condition.n_examples, block_size(self.n_genes))
+        return np.exp(found.astype(np.float64))
 
     def latents(self, key: jax.Array, condition: Condition, start: int = 0) -> Float[np.ndarray, "cell latent"]:
         """Latents drawn from the flow, one a row of `condition`."""

@@ -70,6 +70,15 @@ class IndependentNb:
                 theta[a] = 1.0
         return cls(frequency, theta, label_column)
 
+    def arrays(self) -> dict[str, Any]:
+        """What `restore` needs."""
+        return {"frequency": self.frequency, "theta": self.theta}
+
+    @classmethod
+    def restore(cls, arrays: dict[str, Any], label_column: int | None) -> IndependentNb:
+        """Undo `arrays`."""
+        return cls(arrays["frequency"], arrays["theta"], label_column)
+
     @property
     def n_genes(self) -> int:
         return self.frequency.shape[1]

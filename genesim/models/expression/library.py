@@ -8,12 +8,14 @@ label from all cells, as if `_PRIOR_CELLS` further cells had been seen there.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
-from genesim.nn.random import row_keys
+from genesim.nn.random import power_of_two, row_keys, row_normal
 
 _N_QUANTILES = 129
 _PRIOR_CELLS = 10.0
@@ -26,6 +28,11 @@ def _quantiles(values: np.ndarray, weights: np.ndarray) -> Float[np.ndarray, " q
     values, weights = values[order], weights[order]
     position = (np.cumsum(weights) - 0.5 * weights) / weights.sum()
     return np.interp(_GRID, position, values)
+
+
+@partial(jax.jit, static_argnames="n_rows")
+def _normals(key: jax.Array, start: Array, n_rows: int) -> Float[Array, "row 2"]:
+    return row_normal(row_keys(key, n_rows, start), 2)
 
 
 @dataclass(frozen=True)
@@ -80,8 +87,8 @@ class LibrarySampler:
     ) -> Float[np.ndarray, " cell"]:
         """Log library sizes; code -1 takes the margin. Row i's draw depends on its codes and `start + i`."""
         n = len(label)
-        draw = jax.vmap(lambda k: jax.random.normal(k, (2,)))(row_keys(key, n, start))
-        first, second = np.asarray(draw, np.float64).T
+        draw = _normals(key, jnp.int32(start), power_of_two(n))
+        first, second = np.asarray(draw, np.float64)[:n].T
         from scipy.special import ndtr
 
         rows = self.quantiles[label, batch].astype(np.float64)  # -1 is the last row, the margin

@@ -8,12 +8,14 @@ import numpy as np
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, Int
 
-from genesim.nn.random import row_keys
+from genesim.nn.random import row_seeds
 
 LOG_THETA_MIN = -5.0
 """Smallest log theta: below it the likelihood's gradients overflow in float32."""
 LOG_THETA_MAX = 7.0
 """Largest log theta: above it the distribution is Poisson to float32."""
+MAX_COUNT = 2**30
+"""Largest rate of a drawn count, far above any cell's: beyond it, draws would wrap around in int32."""
 
 
 def log_prob(
@@ -45,6 +47,8 @@ def draw_counts(
 
     NumPy draws them: on a CPU its gamma and Poisson samplers are five times as fast as XLA's.
 
+    Rates are held at `MAX_COUNT`.
+
     Args:
         key: Stream of the draw.
         mean: Expected counts, library size times rate.
@@ -54,12 +58,12 @@ def draw_counts(
     """
     mean = np.asarray(mean, np.float64)
     theta = np.broadcast_to(np.asarray(theta, np.float64), mean.shape)
-    seeds = np.asarray(jax.random.key_data(row_keys(key, len(mean), start))).astype(np.uint64)
+    seeds = row_seeds(key, len(mean), start)
     counts = np.empty(mean.shape, np.int32)
     for row in range(len(mean)):
-        random = np.random.Generator(np.random.Philox(key=seeds[row, -2:]))
+        random = np.random.Generator(np.random.Philox(key=seeds[row]))
         rate = random.standard_gamma(theta[row]) * (mean[row] / theta[row])
-        counts[row] = random.poisson(rate)
+        counts[row] = random.poisson(np.minimum(rate, MAX_COUNT))
     return counts
 
 

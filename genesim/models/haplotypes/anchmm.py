@@ -17,7 +17,7 @@ The number of numbers is A * M * K * K: with float32 and K = 32, 4 KiB an ancest
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -99,6 +99,8 @@ class AncHmm(HiddenChain, EmModel):
         hyperparameters: Weights of the priors.
     """
 
+    STORED = ("transitions", "emission", "switch", "frequency")
+
     def __init__(
         self,
         transitions: Float[Array | np.ndarray, "ancestry variant state state"],
@@ -144,11 +146,22 @@ class AncHmm(HiddenChain, EmModel):
         emission = TEMPLATE_SHARE * template + (1 - TEMPLATE_SHARE) * frequency[:, None]
         switch = prior_switch(n_variants, config.switch_rate, centimorgans)
         sticky = transition_prior(jnp.asarray(switch, jnp.float32), n_states)
+        arrays = {
+            "transitions": jnp.broadcast_to(sticky, (n_ancestries, *sticky.shape)),
+            "emission": emission,
+            "switch": switch,
+            "frequency": frequency,
+        }
+        return cls.restore(arrays, config, n_ancestries)
+
+    @classmethod
+    def restore(cls, arrays: dict[str, Any], config: HaplotypeConfig, n_ancestries: int) -> AncHmm:
+        """The model of these arrays; undoes `arrays`."""
         return cls(
-            jnp.broadcast_to(sticky, (n_ancestries, *sticky.shape)),
-            emission,
-            switch,
-            frequency,
+            arrays["transitions"],
+            arrays["emission"],
+            arrays["switch"],
+            arrays["frequency"],
             Hyperparameters(config.ancestry_shrinkage, config.transition_pseudocount, config.emission_pseudocount),
             window=config.window_size,
             chunk=config.minibatch_size,

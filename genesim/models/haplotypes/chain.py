@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Int, Int8
 
+from genesim.config.model import HaplotypeConfig
 from genesim.errors import ConditionError, InputError, TrainingError
 from genesim.models.haplotypes.forward_backward import forward_log_likelihood, posterior_allele
 
@@ -177,6 +178,8 @@ class HiddenChain(nnx.Module):
         chunk: Haplotypes in one compiled call.
     """
 
+    STORED: ClassVar[tuple[str, ...]] = ("transitions", "emission")
+
     def __init__(
         self,
         transitions: Float[Array | np.ndarray, "ancestry variant state state"],
@@ -201,6 +204,17 @@ class HiddenChain(nnx.Module):
     @property
     def n_states(self) -> int:
         return self.transitions.shape[2]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `restore` needs."""
+        return {name: np.asarray(getattr(self, name)[...]) for name in self.STORED}
+
+    @classmethod
+    def restore(cls, arrays: dict[str, Any], config: HaplotypeConfig, n_ancestries: int) -> HiddenChain:
+        """Undo `arrays`."""
+        return HiddenChain(
+            arrays["transitions"], arrays["emission"], window=config.window_size, chunk=config.minibatch_size
+        )
 
     def _by_ancestry(
         self,

@@ -12,7 +12,7 @@ baseline, and for openly licensed panels.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Int8
 
+from genesim.config.model import HaplotypeConfig
 from genesim.errors import ConditionError, ConfigError
 from genesim.models.haplotypes.chain import (
     Draw,
@@ -117,6 +118,8 @@ class Mosaic(nnx.Module):
         effective_size: Ne.
     """
 
+    STORED: ClassVar[tuple[str, ...]] = ("panel", "ancestry", "centimorgans")
+
     def __init__(
         self,
         panel: Int8[np.ndarray, "panel variant"],
@@ -127,7 +130,8 @@ class Mosaic(nnx.Module):
     ) -> None:
         self.panel = nnx.Variable(jnp.asarray(panel, jnp.int8))
         self.ancestry = nnx.Variable(jnp.asarray(ancestry, jnp.int32))
-        self.centimorgans = nnx.Variable(jnp.asarray(centimorgans, jnp.float32))
+        # Double precision, as given: the rates of a stored model are computed from these again.
+        self.centimorgans = nnx.Variable(np.asarray(centimorgans, np.float64))
         self.effective_size = effective_size
         step = np.diff(np.asarray(centimorgans, float), prepend=centimorgans[:1])
         if len(centimorgans) != panel.shape[1] or not np.isfinite(step).all() or (step < 0).any():
@@ -142,6 +146,15 @@ class Mosaic(nnx.Module):
         rate = 4 * effective_size * step / 100 / np.maximum(size, 1)[:, None]
         self._switch = nnx.Variable(jnp.asarray(-np.expm1(-rate), jnp.float32))
         self._mutation = nnx.Variable(jnp.asarray([mutation_rate(int(n)) for n in size], jnp.float32))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `restore` needs."""
+        return {name: np.asarray(getattr(self, name)[...]) for name in self.STORED}
+
+    @classmethod
+    def restore(cls, arrays: dict[str, Any], config: HaplotypeConfig, n_ancestries: int) -> Mosaic:
+        """Undo `arrays`."""
+        return cls(arrays["panel"], arrays["ancestry"], arrays["centimorgans"], n_ancestries)
 
     @property
     def n_ancestries(self) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import nnls
 
 from genesim import rng
 from genesim.metrics.perturbation import mean_absolute_error, pearson_delta, perturbation_discrimination
@@ -81,7 +80,10 @@ def _groups(library: EffectLibrary, regime: str) -> list[tuple[np.ndarray, np.nd
 def hold_out(
     library: EffectLibrary, regime: str, n_components: int, ridge: float, n_folds: int, seed: int
 ) -> HeldOut | None:
-    """Predict the conditions of a regime from libraries that do not hold them; None where there are none."""
+    """Predict the conditions of a regime from libraries that do not hold them; None where there are none.
+
+    A condition without a gene to judge it by (none but targets has a standard error) is left out.
+    """
     groups = _groups(library, regime)
     if not groups:
         return None
@@ -89,6 +91,7 @@ def hold_out(
     shuffled = rng.generator(seed, "perturbation", "folds", regime).permutation(n_groups)
     fold_of = np.empty(n_groups, np.int64)
     fold_of[shuffled] = np.arange(n_groups) % (n_groups if n_groups <= _LEAVE_ONE_OUT else n_folds)
+    judged = (library.se > 0) & ~np.stack([library.target_mask(dose) for dose in library.dose])
     rows, folds, predicted, baseline = [], [], [], []
     nothing = np.full(library.effect.shape[1], np.nan)
     for fold in np.unique(fold_of):
@@ -104,7 +107,7 @@ def hold_out(
             for row in wanted:
                 context, dose = int(library.context[row]), library.dose[row]
                 # Others hidden in the same fold may have moved it to a harder regime.
-                if regime_of(rest, context, dose) == regime:
+                if judged[row].any() and regime_of(rest, context, dose) == regime:
                     rows.append(int(row))
                     folds.append(int(fold))
                     predicted.append(made.all(context, dose))
@@ -112,7 +115,6 @@ def hold_out(
                     baseline.append(nothing if centre is None else centre)
     if not rows:
         return None
-    used = ~np.stack([library.target_mask(library.dose[row]) for row in rows])
     return HeldOut(
         np.array(rows),
         np.array(folds),
@@ -120,12 +122,14 @@ def hold_out(
         np.stack(baseline),
         library.effect[rows],
         library.se[rows],
-        used & (library.se[rows] > 0),
+        judged[rows],
     )
 
 
 def _weights(gram: np.ndarray, cross: np.ndarray) -> np.ndarray:
     """Non-negative least squares from its normal equations; a little ridge shares weight between equals."""
+    from scipy.optimize import nnls  # slow to import
+
     scale = max(np.trace(gram) / len(gram), 1e-12)
     factor = np.linalg.cholesky(gram + 1e-3 * scale * np.eye(len(gram)))
     return nnls(factor.T, np.linalg.solve(factor, cross))[0]
@@ -133,6 +137,8 @@ def _weights(gram: np.ndarray, cross: np.ndarray) -> np.ndarray:
 
 def _calibrate(prediction: np.ndarray, held: HeldOut) -> tuple[float, float, float]:
     """Variance law of true effects about predictions, and the quantile that covers 95 % of observed ones."""
+    from scipy.optimize import nnls  # slow to import
+
     d, error, noise = (a[held.used] for a in (prediction, held.truth - prediction, held.se**2))
     excess = error**2 - noise
     design = np.column_stack([np.ones_like(d), d**2])

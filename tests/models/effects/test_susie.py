@@ -227,6 +227,31 @@ def test_ridge_is_a_ridge_of_likely_strength() -> None:
     assert np.median(shrunk) < 0.2 * (coef**2).sum()
 
 
+def test_ridge_heritability_is_the_likeliest_with_covariates_and_few_variants() -> None:
+    """Fewer variants than donors leave a null space that holds both noise and the covariates."""
+    rng = np.random.default_rng(3)
+    x = linked_dosages(rng, 6, 60, 8)
+    y, _ = planted(rng, x, 2, 0.5)
+    covariates = rng.normal(size=(60, 10))
+    problem = problem_of(y, x, covariates)
+    found = np.asarray(ridge_coefficients(problem))
+    basis = orthonormal_covariates(covariates, np.ones(60, bool))
+    outside = np.linalg.svd(np.eye(60) - basis @ basis.T)[0][:, : 60 - basis.shape[1]]
+    for gene in range(6):
+        # The problem on an explicit basis of what the covariates leave: no null space of theirs.
+        left, target = outside.T @ np.asarray(problem.genotype[gene]), outside.T @ np.asarray(problem.response[gene])
+        kernel = left @ left.T / 8
+
+        def minus_log_likelihood(h: float, kernel: np.ndarray = kernel, target: np.ndarray = target) -> float:
+            covariance = h * kernel + (1 - h) * np.eye(len(target))
+            quadratic = target @ np.linalg.solve(covariance, target)
+            return 0.5 * (len(target) * np.log(quadratic / len(target)) + np.linalg.slogdet(covariance)[1])
+
+        h = min(np.linspace(0, 0.96, 25), key=minus_log_likelihood)
+        solved = np.linalg.solve(h * kernel + (1 - h) * np.eye(len(target)), target)
+        np.testing.assert_allclose(found[gene][:8], h * left.T @ solved / 8, atol=2e-3)
+
+
 def test_predictions_beat_the_null_on_new_donors() -> None:
     rng = np.random.default_rng(8)
     x = linked_dosages(rng, 40, 300, 40)

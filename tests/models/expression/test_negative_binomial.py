@@ -36,6 +36,14 @@ def test_draws_follow_the_distribution_and_not_poisson() -> None:
         assert bool(stats.chisquare(observed, expected).pvalue > 1e-3) is accepted
 
 
+@pytest.mark.parametrize("theta", [0.01, 5.0])
+def test_draws_beyond_int32_are_held_and_do_not_wrap(theta: float) -> None:
+    draws = draw_counts(KEY, np.full((50, 4), 1e12), np.full(4, theta))
+    assert draws.dtype == np.int32
+    assert draws.min() >= 0
+    assert draws.max() > 2**29
+
+
 def test_draws_depend_on_the_row_alone() -> None:
     mean = np.random.default_rng(0).gamma(1.0, 3.0, (8, 5))
     theta = np.array([0.5, 1.0, 2.0, 4.0, 8.0])
