@@ -6,12 +6,15 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from flax import nnx
 from scipy import sparse
 
 from genesim.config.model import ExpressionConfig, TrainPlan
 from genesim.errors import ArtefactError, ConditionError, ConfigError, GenesimError, H5adError
 from genesim.estimators.expression import UNLABELLED, ExpressionModel
-from genesim.estimators.expression_fit import gene_statistics, held_out, resolved
+from genesim.estimators.expression_fit import gene_statistics, held_out, refit_dispersion
+from genesim.models.expression.vae import GeneStatistics, NbVae
+from genesim.types import Condition
 
 SMALL = ExpressionConfig(
     n_latent=4,
@@ -240,10 +243,32 @@ def test_missing_keys_are_errors() -> None:
         ExpressionModel.fit(cells(20), labels_key="celltype", config=SMALL)
 
 
-def test_open_settings_are_resolved_by_size() -> None:
-    assert resolved(ExpressionConfig(), 500).dropout == 0.3
-    assert resolved(ExpressionConfig(), 5000).dropout == 0.1
-    assert resolved(ExpressionConfig(dropout=0.0), 500).dropout == 0.0
+def test_dispersions_move_half_way_to_their_maximum_likelihood() -> None:
+    n_cells, n_genes, theta = 2000, 6, 2.0
+    random = np.random.default_rng(0)
+    frequency = np.full(n_genes, 1 / n_genes)
+    counts = random.poisson(random.gamma(theta, 60.0 * frequency / theta, (n_cells, n_genes)))
+    start = np.log(0.2)
+    statistics = GeneStatistics(frequency, frequency, np.log(frequency), np.full(n_genes, start), n_cells)
+    vae = NbVae(statistics, (), [], 0, SMALL, rngs=nnx.Rngs(0))
+    vae.to_genes.kernel[...] = 0.0 * vae.to_genes.kernel[...]
+    condition = Condition(
+        np.zeros((n_cells, 0), np.int32), np.zeros((n_cells, 0), "f"), np.full(n_cells, np.log(60.0), "f")
+    )
+    posterior = np.ones((n_cells, 2 * SMALL.n_latent), np.float32)
+    refit_dispersion(vae, sparse.csr_matrix(counts), condition, posterior, seed=0)
+    np.testing.assert_allclose(vae.log_theta[...], (start + np.log(theta)) / 2, atol=0.08)
+
+
+def test_the_loading_penalty_weighs_most_where_cells_are_few() -> None:
+    plan = TrainPlan(n_steps=60, minibatch_size=64, learning_rate=3e-3)
+    data, sizes = cells(300), {}
+    for n in (60, 300):
+        for penalty in (0.0, 3.0):
+            config = SMALL.model_copy(update={"loading_penalty": penalty, "vae": plan})
+            fitted = ExpressionModel.fit(data[:n].copy(), labels_key="kind", config=config).generator.vae
+            sizes[n, penalty] = float(np.square(fitted.to_genes.kernel[...]).sum())
+    assert sizes[60, 3.0] / sizes[60, 0.0] < sizes[300, 3.0] / sizes[300, 0.0] < 1
 
 
 def test_held_out_cells_are_disjoint_and_given_up_where_too_few() -> None:

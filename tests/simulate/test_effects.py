@@ -89,8 +89,8 @@ def test_what_cannot_be_planted_is_refused(genotypes, genes):
     unknown = EffectsScenario(declared=(DeclaredEffect(gene="nope", variant="rs5", log2_afc=1.0),))
     with pytest.raises(ConditionError, match="unknown gene 'nope'"):
         plant_effects(unknown, genes, _variants(genotypes), TYPES, 0)
+    between = genes.assign(tss=genes["tss"] + 500)
     with pytest.raises(ConfigError, match="no gene has a common variant"):
-        between = genes.assign(tss=genes["tss"] + 500)
         plant_effects(EffectsScenario(random=RandomEffects(window=1)), between, _variants(genotypes), TYPES, 0)
     with pytest.raises(ConfigError, match="no effect model"):
         plant_effects(EffectsScenario(learned=True), genes, _variants(genotypes), TYPES, 0)

@@ -57,7 +57,11 @@ def encode(vae: NbVae, counts: Any) -> Float[np.ndarray, "cell 2*latent"]:
 
 def expected_rates(vae: NbVae, counts: Any, condition: Condition) -> Float[np.ndarray, "cell gene"]:
     """Each gene's expected share of the cell's counts, at the posterior mean; rows sum to 1."""
-    z = encode(vae, counts)[:, : vae.n_latent]
+    return rates_at(vae, encode(vae, counts)[:, : vae.n_latent], condition)
+
+
+def rates_at(vae: NbVae, z: Float[np.ndarray, "cell latent"], condition: Condition) -> Float[np.ndarray, "cell gene"]:
+    """Each gene's expected share of the cell's counts at latents `z`; rows sum to 1."""
 
     def block(rows: tuple[np.ndarray, Condition], first: int) -> Array:
         z_rows, condition_rows = rows

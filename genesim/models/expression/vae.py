@@ -63,7 +63,7 @@ class NbVae(GenerativeModel):
         level_shares: Share of each level among the training cells, one array a covariate: an unknown level
             (-1) gets the offsets' weighted mean.
         n_continuous: Continuous covariates.
-        config: Sizes and penalties; a dropout of none means no dropout here.
+        config: Sizes and penalties.
     """
 
     def __init__(
@@ -77,7 +77,6 @@ class NbVae(GenerativeModel):
         rngs: nnx.Rngs,
     ) -> None:
         n_genes, hidden = len(statistics.mean), config.n_hidden
-        dropout = config.dropout or 0.0
         self.config = config
         self.n_genes, self.n_latent, self.n_levels = n_genes, config.n_latent, tuple(n_levels)
         self.deterministic = True
@@ -86,9 +85,9 @@ class NbVae(GenerativeModel):
         self.n_cells = Constant(jnp.float32(statistics.n_cells))
         shares = np.concatenate([np.zeros(0), *level_shares])
         self.level_shares = Constant(jnp.asarray(shares, jnp.float32))
-        self.encoder = Mlp(n_genes, hidden, config.n_layers, dropout, rngs=rngs)
+        self.encoder = Mlp(n_genes, hidden, config.n_layers, config.dropout, rngs=rngs)
         self.to_latent = nnx.Linear(hidden, 2 * config.n_latent, rngs=rngs)
-        self.decoder = Mlp(config.n_latent, hidden, config.n_layers, dropout, rngs=rngs)
+        self.decoder = Mlp(config.n_latent, hidden, config.n_layers, config.dropout, rngs=rngs)
         small = nnx.initializers.variance_scaling(0.1, "fan_in", "normal")
         self.to_genes = nnx.Linear(hidden, n_genes, use_bias=False, kernel_init=small, rngs=rngs)
         self.bias = nnx.Param(jnp.asarray(statistics.log_frequency, jnp.float32))
@@ -141,10 +140,12 @@ class NbVae(GenerativeModel):
         return jnp.clip(found, LOG_THETA_MIN, LOG_THETA_MAX)
 
     def penalty(self) -> Float[Array, ""]:
-        """Ridge penalty of offsets and slopes (a normal prior of precision 2 * `offset_penalty`), in nats."""
+        """Ridge penalties in nats: a normal prior of precision 2 * `offset_penalty` on offsets and slopes, and
+        of 2 * `loading_penalty` on the decoder's last layer."""
         squares = jnp.sum(self.offsets.table[...] ** 2) + jnp.sum(self.slopes[...] ** 2)
         squares = squares + jnp.sum(self.theta_offsets.table[...] ** 2)
-        return self.config.offset_penalty * squares
+        loadings = jnp.sum(self.to_genes.kernel[...] ** 2)
+        return self.config.offset_penalty * squares + self.config.loading_penalty * loadings
 
     def bound(self, minibatch: Minibatch, keys: jax.Array) -> tuple[Float[Array, " cell"], Float[Array, " cell"]]:
         """Log-likelihood at one posterior draw, and KL divergence from N(0, I), in nats a cell."""
