@@ -20,10 +20,10 @@ demo: $(VENV)/.installed
 	@echo "report results/demo/report.html"
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 -m "not slow" -q
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" -q
 
 test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check genesim tests benchmarks

@@ -1,6 +1,6 @@
 # The workflow from raw VCF and h5ad to the report. `snakemake --profile profiles/default` runs the built-in example;
 # `--configfile config/onek1k.yaml` another run.
-from snakemake.utils import min_version, validate
+from snakemake.utils import min_version
 
 min_version("9.14")
 
@@ -9,9 +9,6 @@ min_version("9.14")
 if not {"example", "inputs"} & set(config):
 
     configfile: "config/demo.yaml"
-
-
-validate(config, "config/run.schema.json", set_default=False)
 
 
 include: "workflows/rules/common.smk"

@@ -5,7 +5,9 @@ The package imports in a moment; heavy parts load on first use.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -48,10 +50,23 @@ __all__ = sorted([*_HOMES, "__version__"])
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = getattr(import_module(_HOMES[name]), name)
-        # Verbs and subpackages share names (genesim.evaluate, ...): the verb is what users mean.
         globals()[name] = value
         return value
     raise AttributeError(f"module 'genesim' has no attribute {name!r}")
+
+
+class _Package(ModuleType):
+    """Verbs and subpackages share names (train, simulate, ...): the verb is what users mean.
+
+    Python binds a subpackage to its name here as soon as anything imports it, so that must not count.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

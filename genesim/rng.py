@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
+
+if TYPE_CHECKING:
+    import jax  # only keys need it, and it takes a third of the start of a verb that draws with NumPy alone
 
 
 def _digest(names: tuple[str | int, ...], n_bytes: int = 4) -> int:
@@ -20,16 +23,22 @@ def _digest(names: tuple[str | int, ...], n_bytes: int = 4) -> int:
 
 def key(seed: int, *names: str | int) -> jax.Array:
     """JAX key of the stream called `names` under `seed`."""
+    import jax
+
     return child(jax.random.key(seed), *names)
 
 
 def child(parent: jax.Array, *names: str | int) -> jax.Array:
     """Key derived from `parent` by name."""
+    import jax
+
     return jax.random.fold_in(parent, _digest(names)) if names else parent
 
 
 def keys(parent: jax.Array, names: Sequence[tuple[str | int, ...]]) -> jax.Array:
     """One key a name, for many records (donors, say): 64 bits of each name, so that none coincide."""
+    import jax
+
     digests = np.array([_digest(name, 8) for name in names], np.uint64)
     halves = np.stack([digests >> 32, digests & 0xFFFFFFFF], axis=1).astype(np.uint32)
     fold = jax.random.fold_in

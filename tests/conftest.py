@@ -2,12 +2,59 @@
 
 from __future__ import annotations
 
+import copy
+import fcntl
 import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+
+# As Snakemake does for a job of one thread: OpenMP's threads spin while they wait, and with two workers on two
+# cores they wait most of the time. Set before anything loads OpenMP.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# The built-in example, so small that its thirteen jobs are mostly start-up.
+TINY: dict[str, Any] = {
+    "seed": 0,
+    "example": {"n_donors": 45, "n_cell_donors": 40, "n_genes": 40, "max_variants": 120},
+    "models": {
+        "expression": {
+            "n_latent": 4,
+            "n_hidden": 16,
+            "n_layers": 1,
+            "n_flow_layers": 1,
+            "n_flow_steps": 3,
+            "vae": {"n_steps": 40, "minibatch_size": 32, "steps_per_call": 10, "checkpoint_every": 10},
+            "flow": {"n_steps": 40, "minibatch_size": 32, "steps_per_call": 20},
+        },
+        "haplotypes": {"n_states": 4, "n_passes": 2},
+        "effects": {"window": 250_000, "n_factors": 0, "min_cells": 2, "n_effects": 1},
+    },
+    "scenario": {
+        "name": "tiny",
+        "population": {"n_donors": 12},
+        "effects": {"learned": True, "random": {"share_of_genes": 0.5, "window": 250_000}},
+        "cells": {"n_cells": 120},
+    },
+    "evaluate": {
+        "max_cells": 100,
+        "max_genes": 40,
+        "n_components": 5,
+        "n_folds": 2,
+        "n_top_genes": 20,
+        "n_correlation_genes": 10,
+        "n_bootstrap": 5,
+        "max_haplotypes": 24,
+        "max_variants": 100,
+    },
+    "report": {"embedding": "pca"},
+}
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +64,63 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"real data not found at {path}: set GENESIM_DATA")
     return path
+
+
+@pytest.fixture
+def tiny_config() -> dict[str, Any]:
+    """A copy of `TINY`, to change at will."""
+    return copy.deepcopy(TINY)
+
+
+class Workflow:
+    """Snakemake on the project's workflow; all that it writes is in one directory."""
+
+    # A path without a leading slash is taken from the directory, whose files are then easy to compare.
+    results = "results"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Rules find this interpreter's `genesim`; the compiler need not optimise what runs once."""
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+        return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "XLA_FLAGS": flags}
+
+    def command(self, directory: Path, config: dict[str, Any], *arguments: str) -> list[str]:
+        """Words of the command; `config` is written into `directory`."""
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / "run.yaml"
+        path.write_text(yaml.safe_dump({"pathvars": {"results": self.results}, **config}))
+        fixed = ["--profile", "profiles/default", "--directory", str(directory), "--configfile", str(path)]
+        return [sys.executable, "-m", "snakemake", *arguments, *fixed]
+
+    def __call__(self, directory: Path, config: dict[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(directory, config, *arguments),
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=self.environment,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def workflow() -> Workflow:
+    """See `Workflow`."""
+    pytest.importorskip("snakemake", reason="the workflow extra is not installed")
+    return Workflow()
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, workflow: Workflow) -> Path:
+    """Directory of one whole run of `TINY`, for all workers of a session; its results are in `results/`."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    directory = base / "a tiny run"  # the space is on purpose
+    with open(base / "tiny.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not directory.exists():
+            made = workflow(directory, TINY)
+            (directory / "log.txt").write_text(made.stdout + made.stderr)
+            (directory / "returncode").write_text(str(made.returncode))
+    assert (directory / "returncode").read_text() == "0", (directory / "log.txt").read_text()[-5000:]
+    return directory

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genesim.cli.options import Cohort, Config, DryRun, Out, Quiet, Seed, begin, planned
+from genesim.cli.options import Cohort, Config, DryRun, Out, Quiet, Seed, begin, planned, say
 
 
 def run(
@@ -21,12 +21,11 @@ def run(
 ) -> None:
     """Score simulated data, each figure beside its floor and its null."""
     settings, seed = begin(config, seed, quiet)
-    if planned(dry_run, f"evaluate {simulated} against {cohort} into {out}"):
+    if planned(dry_run, f"evaluate {simulated} against {cohort}", out):
         return
     from genesim.pipeline.evaluate import evaluate_run
 
     scores = evaluate_run(
         cohort, simulated, out=out, config=settings.evaluate, effects=settings.models.effects, seed=seed
     )
-    typer.echo(scores.text())
-    typer.echo(out)
+    say(quiet, scores.text(), out)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Config = Annotated[str | None, typer.Option("--config", help="Run config: a YAML file, or inline JSON.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed; wins over the config's.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the config and say what would be done.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Warnings and errors only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but warnings and errors.")]
 Out = Annotated[Path, typer.Option("--out", help="What to write.")]
 Cohort = Annotated[Path, typer.Option("--cohort", help="Cohort directory that `prepare` wrote.")]
 
@@ -28,8 +28,18 @@ def begin(config: str | None, seed: int | None, quiet: bool) -> tuple[RunConfig,
     return run, run.seed if seed is None else seed
 
 
-def planned(dry_run: bool, text: str) -> bool:
-    """On a dry run, say what would be done."""
+def say(quiet: bool, *lines: object) -> None:
+    """Print what was made, unless `quiet`."""
+    if not quiet:
+        typer.echo("\n".join(map(str, lines)))
+
+
+def planned(dry_run: bool, text: str, out: Path) -> bool:
+    """On a dry run, say what would be done; else make sure, before hours of work, that `out` can be written."""
     if dry_run:
-        typer.echo(f"would {text}")
+        typer.echo(f"would {text} into {out}")
+    else:
+        from genesim.provenance.atomic import check_writable
+
+        check_writable(out)
     return dry_run

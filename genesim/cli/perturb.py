@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genesim.cli.options import DryRun, Out, Quiet, begin, planned
+from genesim.cli.options import DryRun, Out, Quiet, begin, planned, say
 
 
 def run(
@@ -23,7 +23,7 @@ def run(
 ) -> None:
     """Predict a perturbation on the screen's control cells."""
     begin(None, seed, quiet)
-    if planned(dry_run, f"predict {perturbation} from {h5ad} into {out}"):
+    if planned(dry_run, f"predict {perturbation} from {h5ad}", out):
         return
     from genesim.data.expression import read_expression
     from genesim.data.write import write_h5ad
@@ -37,4 +37,4 @@ def run(
     predicted = model.predict(controls, dict.fromkeys(perturbation.split("+"), 1.0), seed=seed)
     config = {"perturbation": perturbation, "perturbation_key": perturbation_key, "control": control}
     write_h5ad(predicted, out, Provenance("perturb", seed, config, {"h5ad": hash_input(h5ad)}, synthetic=True))
-    typer.echo(out)
+    say(quiet, out)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genesim.cli.options import Config, DryRun, Out, Quiet, Seed, begin, planned
+from genesim.cli.options import Config, DryRun, Out, Quiet, Seed, begin, planned, say
 
 
 def run(
@@ -25,7 +25,10 @@ def run(
         from genesim.errors import ConfigError
 
         raise ConfigError("has no 'inputs'", where=str(config), remedy="give at least inputs.h5ad and inputs.vcf")
-    if planned(dry_run, f"join {settings.inputs.h5ad} and {settings.inputs.vcf} into {out}"):
+    task = f"join {settings.inputs.h5ad} and {settings.inputs.vcf}"
+    if contig is not None:
+        task = f"read contig {contig} of {settings.inputs.vcf}"
+    if planned(dry_run, task, out):
         return
     from genesim.pipeline import prepare
 
@@ -33,4 +36,4 @@ def run(
         prepare.prepare_genotypes(settings.inputs, contig, out)
     else:
         prepare.prepare(settings.inputs, out=out, seed=seed, parts=part or ())
-    typer.echo(out)
+    say(quiet, out)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genesim.cli.options import Cohort, Config, DryRun, Out, Quiet, Seed, begin, planned
+from genesim.cli.options import Cohort, Config, DryRun, Out, Quiet, Seed, begin, planned, say
 
 
 def run(
@@ -23,10 +23,10 @@ def run(
 ) -> None:
     """Write the report."""
     settings, seed = begin(config, seed, quiet)
-    if planned(dry_run, f"report on {simulated} in {out}"):
+    if planned(dry_run, f"report on {simulated}", out):
         return
     from genesim.pipeline.report import report_run
 
     example = settings.example is not None
-    report_run(cohort, simulated, evaluation, out=out, title=title, example=example, seed=seed)
-    typer.echo(out)
+    report_run(cohort, simulated, evaluation, out=out, title=title, example=example, config=settings.report, seed=seed)
+    say(quiet, out)

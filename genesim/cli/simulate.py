@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genesim.cli.options import Config, DryRun, Out, Quiet, Seed, begin, planned
+from genesim.cli.options import Config, DryRun, Out, Quiet, Seed, begin, planned, say
 
 
 def run(
@@ -27,7 +27,10 @@ def run(
 
     settings, seed = begin(config, seed, quiet)
     asked = load(Scenario, scenario) if scenario is not None else settings.resolved_scenario()
-    if planned(dry_run, f"simulate {asked.population.n_donors} donors, {asked.cells.n_cells} cells into {out}"):
+    task = f"simulate {asked.population.n_donors} donors, {asked.cells.n_cells} cells"
+    if contig is not None:
+        task = f"draw contig {contig} of {asked.population.n_donors} donors"
+    if planned(dry_run, task, out):
         return
     from genesim.pipeline import simulate
 
@@ -35,4 +38,4 @@ def run(
         simulate.simulate_genotypes(asked, models / "haplotypes" / contig, out=out, seed=seed)
     else:
         simulate.simulate(asked, models, seed, parts=part or (), out=out)
-    typer.echo(out)
+    say(quiet, out)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genesim.cli.options import Cohort, Config, DryRun, Out, Quiet, Seed, begin, planned
+from genesim.cli.options import Cohort, Config, DryRun, Out, Quiet, Seed, begin, planned, say
 
 
 def run(
@@ -23,9 +23,13 @@ def run(
 ) -> None:
     """Fit a model on the cohort's training donors."""
     settings, seed = begin(config, seed, quiet)
-    if planned(dry_run, f"train {model} on {cohort} into {out}"):
+    if model not in (known := list(type(settings.models).model_fields)):
+        from genesim.errors import ConfigError
+
+        raise ConfigError(f"no model is called {model!r}", where="train", remedy=f"choose among {', '.join(known)}")
+    if planned(dry_run, f"train {model} on {cohort}", out):
         return
     from genesim.pipeline.train import train
 
     train(model, cohort, out=out, config=settings.models, contig=contig, seed=seed, checkpoints=checkpoints)
-    typer.echo(out)
+    say(quiet, out)

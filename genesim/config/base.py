@@ -43,7 +43,8 @@ def parse(record: type[R], values: Any, where: str = "config") -> R:
         return record.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        location = tuple(first["loc"])
+        # Where a value may be of several types, pydantic puts the name of the type into the location.
+        location = tuple(step for step in first["loc"] if not str(step).startswith("function-"))
         key = ".".join(str(step) for step in location) or "(top level)"
         if first["type"] == "extra_forbidden":
             known = _known_keys(record, location[:-1])

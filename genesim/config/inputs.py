@@ -56,7 +56,7 @@ class InputsConfig(Record):
     min_donor_overlap: float = Field(default=0.5, ge=0, le=1)
     """Smallest share of the cells' donors that must be found in the VCF."""
     min_cells_per_label: PositiveInt = 1
-    """Cells of rarer labels are dropped, and counted."""
+    """Cells of labels with fewer cells are dropped, and counted."""
     held_out: float = Field(default=0.5, gt=0, lt=1)
     """Share of donors kept from all training, for evaluation."""
     genotypes: GenotypePolicy = GenotypePolicy()

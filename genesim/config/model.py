@@ -41,12 +41,14 @@ class ExpressionConfig(Record):
     n_hidden: PositiveInt = 128
     n_layers: PositiveInt = 2
     """Hidden layers of the encoder and of the decoder."""
-    dropout: float | None = Field(default=None, ge=0, lt=1)
-    """Dropout of encoder and decoder; none takes 0.3 below 2,000 cells (memorising is the danger), else 0.1."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Dropout of encoder and decoder."""
     kl_weight: PositiveFloat = 0.5
     """Weight of the KL term after warm-up (beta)."""
     offset_penalty: float = Field(default=5.0, ge=0)
     """Ridge penalty of the per-level gene offsets, of log rate and of log dispersion."""
+    loading_penalty: float = Field(default=300.0, ge=0)
+    """Ridge penalty of the decoder's last layer: a normal prior, so that it weighs most where cells are few."""
     n_flow_layers: PositiveInt = 3
     """Residual blocks of the flow."""
     n_flow_steps: PositiveInt = 25

@@ -12,6 +12,7 @@ from genesim.config.base import Record, load, parse, read_yaml
 from genesim.config.evaluate import EvaluateConfig
 from genesim.config.inputs import InputsConfig
 from genesim.config.model import ModelsConfig
+from genesim.config.report import ReportConfig
 from genesim.config.scenario import Scenario
 from genesim.errors import ConfigError
 
@@ -21,16 +22,36 @@ class ExampleConfig(Record):
 
     n_donors: PositiveInt = Field(300, ge=12)
     """Genotyped donors, a third from each population."""
-    n_cell_donors: PositiveInt = Field(36, ge=4)
+    n_cell_donors: PositiveInt = Field(36, ge=6)
     """Donors that the 700 cells are dealt to."""
+    n_genes: PositiveInt | None = Field(None, ge=10)
+    """Genes kept, the most expressed ones; none keeps all 765."""
+    max_variants: PositiveInt = 2500
+    """Most sites of each of the two contigs."""
+
+    @model_validator(mode="after")
+    def _enough_donors(self) -> ExampleConfig:
+        if self.n_cell_donors > self.n_donors:
+            raise ValueError("n_cell_donors is larger than n_donors: donors with cells are genotyped too")
+        return self
 
 
 class Pathvars(Record):
     """Where the workflow writes."""
 
     results: str = "results/demo"
-    logs: str = "results/demo/logs"
-    benchmarks: str = "results/demo/benchmarks"
+    logs: str | None = None
+    """None puts them into `<results>/logs`."""
+    benchmarks: str | None = None
+    """None puts them into `<results>/benchmarks`."""
+
+    def resolved(self) -> dict[str, str]:
+        """Every path by its name."""
+        return {
+            "results": self.results,
+            "logs": self.logs or f"{self.results}/logs",
+            "benchmarks": self.benchmarks or f"{self.results}/benchmarks",
+        }
 
 
 class RunConfig(Record):
@@ -45,6 +66,7 @@ class RunConfig(Record):
     scenario: Scenario | Path = Scenario()
     """The scenario, or the path of its YAML file."""
     evaluate: EvaluateConfig = EvaluateConfig()
+    report: ReportConfig = ReportConfig()
 
     @model_validator(mode="after")
     def _one_source(self) -> RunConfig:
@@ -57,7 +79,7 @@ class RunConfig(Record):
         return self.scenario if isinstance(self.scenario, Scenario) else load(Scenario, self.scenario)
 
 
-def example_inputs(directory: str | Path, config: ExampleConfig) -> InputsConfig:
+def example_inputs(directory: str | Path) -> InputsConfig:
     """Inputs of the built-in example once its raw files are in `directory`."""
     directory = Path(directory)
     return InputsConfig(
@@ -67,6 +89,32 @@ def example_inputs(directory: str | Path, config: ExampleConfig) -> InputsConfig
         genes=directory / "genes.gtf",
         contigs=("21", "22"),
     )
+
+
+def workflow_run(values: dict[str, Any]) -> tuple[RunConfig, InputsConfig]:
+    """The run that the workflow plays, and its inputs, refused here where a job would refuse it hours later.
+
+    Raises:
+        ConfigError: Naming the key, its value and what is allowed.
+    """
+    where = "workflow config"
+    run = parse(RunConfig, values, where=where)
+    inputs = example_inputs(f"{run.pathvars.resolved()['results']}/example") if run.example else run.inputs
+    if inputs is None:
+        raise ConfigError("has neither 'example' nor 'inputs'", where=where, remedy="name your files in 'inputs'")
+    if not inputs.contigs:
+        raise ConfigError(
+            "key 'inputs.contigs' is empty: jobs are scattered over contigs",
+            where=where,
+            remedy="list the contigs of the VCF to use",
+        )
+    if run.models.expression.method != "vae":
+        raise ConfigError(
+            f"key 'models.expression.method' is {run.models.expression.method!r}: effects cannot be planted in it",
+            where=where,
+            remedy="set it to 'vae'; `genesim train expression` fits the baselines",
+        )
+    return run.model_copy(update={"scenario": run.resolved_scenario()}), inputs
 
 
 def load_run(source: str | Path | None) -> RunConfig:

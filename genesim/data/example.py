@@ -97,8 +97,11 @@ def deal_cells(cell_type: np.ndarray, donors: list[str], seed: int) -> np.ndarra
     return dealt
 
 
-def example_cells(seed: int, donors: list[str]) -> Any:
-    """AnnData of the real cells: CSR int32 counts, obs `cell_type` and `donor`, gene symbols as var_names."""
+def example_cells(seed: int, donors: list[str], n_genes: int | None = None) -> Any:
+    """AnnData of the real cells: CSR int32 counts, obs `cell_type` and `donor`, gene symbols as var_names.
+
+    With `n_genes` the most expressed genes are kept, in the order of the file.
+    """
     import anndata
     import scanpy
 
@@ -113,6 +116,10 @@ def example_cells(seed: int, donors: list[str]) -> Any:
     )
     var = pd.DataFrame(index=pd.Index(source.raw.var_names.astype(str).to_numpy(dtype=object), dtype=object))
     counts = restore_counts(source.raw.X, source.obs["n_counts"].to_numpy())
+    if n_genes is not None:
+        total = np.asarray(counts.sum(axis=0)).ravel()
+        kept = np.sort(np.argsort(-total, kind="stable")[:n_genes])
+        counts, var = counts[:, kept], var.iloc[kept]
     return anndata.AnnData(X=counts, obs=obs, var=var)
 
 
@@ -142,6 +149,7 @@ def write_example(
     seed: int = 0,
     n_donors: int = 300,
     n_cell_donors: int = 36,
+    n_genes: int | None = None,
     max_variants: int = 2_500,
     segment_length: int = SEGMENT_LENGTH,
 ) -> dict[str, Path]:
@@ -152,6 +160,7 @@ def write_example(
         seed: Of the simulated donors and of every assignment.
         n_donors: Genotyped donors, divided evenly over the three populations.
         n_cell_donors: Donors with cells, drawn at random from each population.
+        n_genes: Genes kept, the most expressed ones; None keeps all.
         max_variants: Most sites of each of the two contigs.
         segment_length: Simulated bp of each contig, at most 1,000,000.
 
@@ -188,7 +197,7 @@ def write_example(
         write_donors_vcf(temporary, seed, donors, max_variants, segment_length)
     with atomic_file(paths["donors"]) as temporary:
         donors.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
-    cells = example_cells(seed, _cell_donors(donors, n_cell_donors, seed))
+    cells = example_cells(seed, _cell_donors(donors, n_cell_donors, seed), n_genes)
     with atomic_file(paths["cells"]) as temporary:
         cells.write_h5ad(temporary, compression="gzip")
     with atomic_file(paths["genes"]) as temporary:

@@ -233,8 +233,9 @@ def evaluate_run(
     verify_manifest(simulated)
     sources = {"simulated": hash_input(simulated)}
     if not isinstance(cohort, Cohort):
-        sources["cohort"] = hash_input(cohort)
-        cohort = load_cohort(cohort)
+        directory = cohort
+        cohort = load_cohort(directory)
+        sources["cohort"] = hash_input(directory)
     labels_key = cohort.info["inputs"]["labels_key"]
     cells = read_expression(simulated / "sim.h5ad", donor_key="donor", labels_key=labels_key)
     everything = GenotypePolicy(filters="all", min_allele_count=0, max_missing=1)

@@ -19,8 +19,9 @@ from genesim.data.cohort import Cohort, assemble_cohort
 from genesim.data.contigs import reconcile_contigs
 from genesim.data.deal import deal_donors, deal_genes, dealt_table
 from genesim.data.donors import join_donors, read_donor_table
-from genesim.data.expression import read_expression
+from genesim.data.expression import REPORT_KEY, read_expression
 from genesim.data.genotypes import Genotypes, concatenate, read_genotypes, read_store, write_store
+from genesim.data.labels import drop_rare_labels
 from genesim.data.split import split_donors
 from genesim.errors import JoinError
 from genesim.provenance.atomic import atomic_directory
@@ -80,6 +81,11 @@ def prepare(
         batch_key=inputs.batch_key,
         covariate_keys=(*inputs.categorical_covariate_keys, *inputs.continuous_covariate_keys),
     )
+    cells_read = dict(cells.uns[REPORT_KEY])
+    if inputs.labels_key is not None:
+        cells, cells_read["cells_of_rare_labels"] = drop_rare_labels(
+            cells, inputs.labels_key, inputs.min_cells_per_label
+        )
     genotypes = _genotypes(inputs, parts)
     table = read_donor_table(inputs.donors, inputs.donor_columns) if inputs.donors is not None else None
     cell_donors = cells.obs[inputs.donor_key].astype(str)
@@ -96,7 +102,7 @@ def prepare(
         donor_key=inputs.donor_key,
         info={
             "inputs": config,
-            "cells_read": dict(cells.uns["genesim_read"]),
+            "cells_read": cells_read,
             "genotypes_read": genotypes.report,
             "join": donors.attrs.get("join", {}),
         },

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import anndata as ad
 import numpy as np
@@ -13,11 +13,15 @@ import pandas as pd
 import yaml
 
 from genesim.config.inputs import GenotypePolicy
+from genesim.config.report import ReportConfig
 from genesim.console import log
 from genesim.data.cohort import Cohort, load_cohort
 from genesim.data.expression import read_expression
 from genesim.data.genotypes import Genotypes, read_genotypes
 from genesim.evaluate.score import ScoreTable
+from genesim.models.base import Modality
+from genesim.models.catalog import card, spec
+from genesim.models.catalog import methods as methods_of
 from genesim.pipeline.evaluate import at_mix
 from genesim.provenance.manifest import verify_manifest
 from genesim.report import expression_figures, genetic_figures
@@ -59,13 +63,19 @@ def _strongest_effect(truth: Path, cells: ad.AnnData, genotypes: Genotypes) -> I
 
 
 def _figures(
-    cohort: Cohort, cells: ad.AnnData, genotypes: Genotypes, simulated: Path, recovery: pd.DataFrame, seed: int
+    cohort: Cohort,
+    cells: ad.AnnData,
+    genotypes: Genotypes,
+    simulated: Path,
+    recovery: pd.DataFrame,
+    config: ReportConfig,
+    seed: int,
 ) -> Iterator[Figure]:
     key = cohort.info["inputs"]["labels_key"]
     real = cohort.cells_of("test")
     made = at_mix(cells[:, real.var_names].copy(), real, key, seed)
     labels = [None if key is None else c.obs[key].astype(str).to_numpy() for c in (real, made)]
-    yield expression_figures.embedding(real.X, made.X, *labels, seed=seed)
+    yield expression_figures.embedding(real.X, made.X, *labels, method=config.embedding, seed=seed)
     yield expression_figures.genes(real.X, made.X)
     yield expression_figures.cells(real.X, made.X)
     yield expression_figures.correlations(real.X, made.X, *labels, gene_names=list(real.var_names))
@@ -91,6 +101,24 @@ def _figures(
             recovery["found"].to_numpy(bool),
         )
     yield from _strongest_effect(simulated / "truth", cells, genotypes)
+
+
+def models_table(methods: Mapping[str, Any]) -> pd.DataFrame:
+    """The models behind the simulated data, their sources, and what they are scored beside."""
+    rows = []
+    for modality in (m for m in get_args(Modality) if m in methods):
+        found = card(modality, methods[modality])
+        beside = [spec(modality, id).title for id in methods_of(modality) if spec(modality, id).role == "baseline"]
+        rows.append(
+            {
+                "of": modality,
+                "model": found["title"],
+                "fitted by": found["fitted_by"].replace("_", " "),
+                "sources": "; ".join(found["citations"]),
+                "baselines": ", ".join(beside),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _about(cohort: Cohort, about: str | None) -> dict[str, list[str]]:
@@ -126,6 +154,7 @@ def report_run(
     out: str | Path,
     title: str = "genesim report",
     example: bool = False,
+    config: ReportConfig | None = None,
     seed: int = 0,
 ) -> Path:
     """Write the report of a run.
@@ -147,8 +176,9 @@ def report_run(
     table = ScoreTable.from_frame(pd.read_parquet(evaluation / "scores.parquet"))
     recovery = pd.read_parquet(evaluation / "recovery.parquet")
     figures = [score_strip(table.to_frame())]
-    figures += _figures(cohort, cells, genotypes, simulated, recovery, seed)
+    figures += _figures(cohort, cells, genotypes, simulated, recovery, config or ReportConfig(), seed)
     scenario = yaml.safe_load((simulated / "scenario.yaml").read_text())
+    provenance = json.loads((simulated / "provenance.json").read_text())
     return report(
         table,
         out,
@@ -165,6 +195,10 @@ def report_run(
             **_about(cohort, EXAMPLE if example else None),
         },
         figures=figures,
-        provenance=json.loads((simulated / "provenance.json").read_text()),
-        tables={"Scenario": scenario, "Preparation": dict(cohort.info)},
+        provenance=provenance,
+        tables={
+            "Models": models_table(provenance["config"].get("models", {})),
+            "Scenario": scenario,
+            "Preparation": dict(cohort.info),
+        },
     )

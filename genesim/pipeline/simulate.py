@@ -39,6 +39,12 @@ class Models:
     effects: EffectModel | None = None
 
     @property
+    def methods(self) -> dict[str, str]:
+        """Catalog ids by modality."""
+        found = {"expression": self.expression.config.method, "haplotypes": self.haplotypes[0].config.method}
+        return found | ({} if self.effects is None else {"effects": "susie"})
+
+    @property
     def genes(self) -> pd.DataFrame:
         """Index: genes of the expression model; `contig`, `tss` (0-based) of those that the effect model places."""
         table = pd.DataFrame({"contig": "", "tss": -1}, index=self.expression.genes)
@@ -155,8 +161,8 @@ def simulate(
         root = Path(models)
         folders = {"expression": root / "expression", "effects": root / "effects"}
         folders |= {f"haplotypes/{p.name}": p for p in haplotype_folders(root)}
-        inputs = {name: hash_input(path) for name, path in folders.items() if path.is_dir()}
         models = Models.load(models)
+        inputs = {name: hash_input(path) for name, path in folders.items() if path.is_dir()}
     donors = _donors(scenario, models.haplotypes[0], seed)
     genotypes = _genotypes(donors, models, parts, seed)
 
@@ -173,6 +179,7 @@ def simulate(
         )
     variants = genotypes.variants.assign(frequency=_training_frequencies(models).reindex(genotypes.variants.index))
     learned = models.effects.sample(seed) if models.effects is not None and scenario.effects.learned else None
+    settings = scenario.model_dump(mode="json") | {"models": models.methods}
     effects = plant_effects(scenario.effects, genes, variants, cell_types, seed, learned)
     fold, affected = log2_fold_changes(effects, genotypes, cell_types)
     batches = batch_fold_changes(scenario.cells.batches, len(expression.genes), seed)
@@ -197,7 +204,8 @@ def simulate(
     truth_genes = genes.assign(has_effect=genes.index.isin(affected))
     for b in range(1, len(batches)):
         truth_genes[f"log2_fold_batch{b + 1}"] = batches[b]
-    cells.var = cells.var.join(truth_genes[["contig", "tss", "has_effect"]])
+    placed = truth_genes[["contig", "tss", "has_effect"]]
+    cells.var = cells.var.drop(columns=placed.columns, errors="ignore").join(placed)
     dataset = SimulatedDataset(
         cells=cells,
         genotypes=genotypes,
@@ -206,7 +214,7 @@ def simulate(
         genes=truth_genes,
         expression=expression_truth(fold, donors.index, cell_types, affected),
         scenario=scenario,
-        provenance=Provenance("simulate", seed, scenario.model_dump(mode="json"), inputs, synthetic=True),
+        provenance=Provenance("simulate", seed, settings, inputs, synthetic=True),
     )
     if out is not None:
         dataset.write(out)

@@ -17,7 +17,7 @@ from genesim.estimators.haplotypes import HaplotypeModel
 from genesim.provenance.record import Provenance, hash_input
 
 Model = ExpressionModel | HaplotypeModel | EffectModel
-MODELS = ("expression", "haplotypes", "effects")
+MODELS = tuple(ModelsConfig.model_fields)
 
 
 def _keys(cohort: Cohort) -> dict:
@@ -102,8 +102,9 @@ def train(
         raise ConfigError(f"no model is called {which!r}", where="train", remedy=f"choose among {', '.join(MODELS)}")
     source: dict[str, str] = {}
     if not isinstance(cohort, Cohort):
-        source = {"cohort": hash_input(cohort)}
-        cohort = load_cohort(cohort, genotypes=which != "expression", cells=which != "haplotypes")
+        directory = cohort
+        cohort = load_cohort(directory, genotypes=which != "expression", cells=which != "haplotypes")
+        source = {"cohort": hash_input(directory)}
     if contig is not None and contig not in set(cohort.genotypes.variants["contig"]):
         raise ConfigError(f"contig {contig!r} is not in the cohort", where="train", remedy="see inputs.contigs")
     folder = Path(checkpoints) if checkpoints is not None else None

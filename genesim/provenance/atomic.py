@@ -53,6 +53,25 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def check_writable(target: str | Path) -> None:
+    """Check that `target` could be written, without writing anything.
+
+    Raises:
+        ResourceError: The nearest folder above it that exists is no folder, or may not be written.
+    """
+    target = Path(target)
+    above = next(path for path in target.absolute().parents if path.exists())
+    problem = (
+        "not a folder" if not above.is_dir() else "no permission" if not os.access(above, os.W_OK | os.X_OK) else ""
+    )
+    if problem:
+        raise ResourceError(
+            f"the output location cannot be written ({above}: {problem})",
+            where=str(target),
+            remedy="choose another output directory",
+        )
+
+
 def _prepare(target: Path) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -40,6 +40,16 @@ def test_imports_are_light(module):
     assert shown.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("verb", "unused"),
+    [("prepare", ("jax", "flax", "scanpy", "sklearn")), ("train", ("scanpy", "sklearn", "scipy.stats", "matplotlib"))],
+)
+def test_a_verb_starts_without_what_it_does_not_use(verb, unused):
+    code = f"import sys, genesim.pipeline.{verb}; print([m for m in {unused!r} if m in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
 def test_errors_are_one_line_with_the_exit_code_of_their_class(tmp_path):
     config = tmp_path / "run.yaml"
     config.write_text("sed: 1\n")

@@ -146,3 +146,13 @@ def test_what_cannot_be_made_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(GenesimError, match="pip install"):
         write_example(tmp_path, **SMALL)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_fewer_genes_are_the_most_expressed_ones(tmp_path: Path, small: dict[str, Path]) -> None:
+    paths = write_example(tmp_path, seed=3, n_genes=25, **SMALL)
+    few, every = anndata.read_h5ad(paths["cells"]), anndata.read_h5ad(small["cells"])
+    total = pd.Series(np.asarray(every.X.sum(axis=0)).ravel(), index=every.var_names)
+    assert list(few.var_names) == [name for name in every.var_names if name in set(total.nlargest(25).index)]
+    np.testing.assert_array_equal(few.X.toarray(), every[:, few.var_names].X.toarray())
+    assert len(paths["genes"].read_text().splitlines()) == 25 + 2
+    assert paths["genotypes"].read_bytes() == small["genotypes"].read_bytes()

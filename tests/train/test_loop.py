@@ -15,6 +15,7 @@ from genesim import rng
 from genesim.config.model import TrainPlan
 from genesim.data.stream import ArrayStream
 from genesim.errors import ResourceError, TrainingError
+from genesim.train import loop
 from genesim.train.hooks import LogLoss, MetricsFile
 from genesim.train.loop import fit
 from genesim.train.step import em_step
@@ -70,7 +71,7 @@ def test_seed_decides_the_result() -> None:
 
 def test_large_minibatches_limit_the_steps_of_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = fit(NoisyMean(3), normal_stream(), PLAN, KEY)
-    monkeypatch.setattr("genesim.train.loop._CALL_BYTES", 500)
+    monkeypatch.setattr(loop, "_CALL_BYTES", 500)
     sizes: list[int] = []
     limited = fit(NoisyMean(3), normal_stream(), PLAN, KEY, hooks=[lambda _, __, info: sizes.append(len(info["loss"]))])
     assert max(sizes) == 500 // (8 * 3 * 4 + 8 * 4 + 8 * 4) == 3

@@ -17,6 +17,7 @@ from genesim import rng
 from genesim.config.model import TrainPlan
 from genesim.errors import ArtefactError
 from genesim.provenance.manifest import write_manifest
+from genesim.train import resume
 from genesim.train.checkpoint import read_tree, write_tree
 from genesim.train.loop import FitResult, fit
 from genesim.train.resume import model_fingerprint
@@ -227,7 +228,7 @@ def test_other_package_versions_are_said(
     tmp_path: Path, broken: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = shutil.copytree(broken, tmp_path / "c")
-    monkeypatch.setattr("genesim.train.resume.versions", lambda: {"jax": "other"})
+    monkeypatch.setattr(resume, "versions", lambda: {"jax": "other"})
     with caplog.at_level("WARNING", logger="genesim"):
         run(directory)
     assert "other package versions" in caplog.text
@@ -236,7 +237,7 @@ def test_other_package_versions_are_said(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import genesim.train.resume as resume
+from genesim.train import resume
 from test_resume import run
 
 write = resume.write_tree

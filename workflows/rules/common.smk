@@ -1,30 +1,39 @@
 # Wiring only: what the rules share. Logic lives in the package.
 import json
+import re
+from pathlib import Path
 
-from genesim.config import base as config_records
-from genesim.config.run import RunConfig, example_inputs
+from genesim.config.run import workflow_run
+from genesim.errors import ConfigError
 
-RUN = config_records.parse(RunConfig, dict(config), where="workflow config")
-PATHS = RUN.pathvars.model_dump()
+try:
+    RUN, INPUTS = workflow_run(dict(config))
+except ConfigError as error:
+    raise WorkflowError(str(error)) from error
+PATHS = RUN.pathvars.resolved()
 RESULTS = PATHS["results"]
-EXAMPLE = f"{PATHS['results']}/example"
-INPUTS = example_inputs(EXAMPLE, RUN.example) if RUN.example else RUN.inputs
-if INPUTS is None:
-    raise ValueError("config: set 'example' or 'inputs'")
-if not INPUTS.contigs:
-    raise ValueError(
-        "config: 'inputs.contigs' lists the contigs that jobs are scattered over"
-    )
 CONTIGS = list(INPUTS.contigs)
 
 
 wildcard_constraints:
-    contig="|".join(CONTIGS),
+    contig="|".join(map(re.escape, CONTIGS)),
 
 
-def section(**parts):
+def section(*names, **parts):
     """The part of the run's config that one rule depends on, as inline JSON for --config."""
-    return json.dumps({"seed": RUN.seed, **parts}, sort_keys=True, default=str)
+    whole = RUN.model_dump(mode="json")
+    chosen = {name: whole[name] for name in ("seed", *names)}
+    return json.dumps({**chosen, **parts}, sort_keys=True)
+
+
+def folder(path, level=1):
+    """The directory that holds `path`, `level` levels up: an artefact's, given its manifest."""
+    return str(Path(path).parents[level - 1])
+
+
+def parts_of(manifests):
+    """Options that name the parts of a scattered step."""
+    return [text for path in manifests for text in ("--part", folder(path))]
 
 
 def models_section(name):
@@ -33,12 +42,16 @@ def models_section(name):
 
 
 INPUTS_SECTION = section(inputs=INPUTS.model_dump(mode="json"))
-SCENARIO_SECTION = section(scenario=RUN.resolved_scenario().model_dump(mode="json"))
-EXAMPLE_SECTION = section(example=RUN.example.model_dump() if RUN.example else None)
-EVALUATE_SECTION = section(
-    evaluate=RUN.evaluate.model_dump(mode="json"),
-    models={"effects": RUN.models.effects.model_dump(mode="json")},
+# Reading a VCF takes long: it is not done again because, say, another column of the cells is used.
+GENOTYPES_SECTION = section(
+    inputs=INPUTS.model_dump(mode="json", include={"h5ad", "vcf", "genotypes"})
 )
+SCENARIO_SECTION = section("scenario")
+EXAMPLE_SECTION = section("example")
+EVALUATE_SECTION = section(
+    "evaluate", models={"effects": RUN.models.effects.model_dump(mode="json")}
+)
+REPORT_SECTION = section("example", "report")
 RAW_FILES = [
     str(p)
     for p in (INPUTS.h5ad, INPUTS.vcf, INPUTS.donors, INPUTS.genes)

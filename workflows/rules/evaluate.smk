@@ -1,7 +1,7 @@
 rule evaluate:
     input:
-        "<results>/cohort/manifest.sha256",
-        "<results>/sim/manifest.sha256",
+        cohort="<results>/cohort/manifest.sha256",
+        simulated="<results>/sim/manifest.sha256",
     output:
         "<results>/evaluation/manifest.sha256",
     log:
@@ -16,19 +16,19 @@ rule evaluate:
         runtime=60,
     params:
         config=EVALUATE_SECTION,
-        cohort=RESULTS + "/cohort",
-        simulated=RESULTS + "/sim",
-        out=RESULTS + "/evaluation",
+        cohort=lambda wildcards, input: folder(input.cohort),
+        simulated=lambda wildcards, input: folder(input.simulated),
+        out=lambda wildcards, output: folder(output[0]),
     shell:
-        "genesim evaluate --config {params.config:q} --cohort {params.cohort}"
-        " --simulated {params.simulated} --out {params.out} > {log} 2>&1"
+        "genesim evaluate --config {params.config:q} --cohort {params.cohort:q}"
+        " --simulated {params.simulated:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule report:
     input:
-        "<results>/cohort/manifest.sha256",
-        "<results>/sim/manifest.sha256",
-        "<results>/evaluation/manifest.sha256",
+        cohort="<results>/cohort/manifest.sha256",
+        simulated="<results>/sim/manifest.sha256",
+        evaluation="<results>/evaluation/manifest.sha256",
     output:
         report(
             "<results>/report.html", caption="../report/report.rst", category="genesim"
@@ -44,10 +44,10 @@ rule report:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=30,
     params:
-        config=EXAMPLE_SECTION,
-        cohort=RESULTS + "/cohort",
-        simulated=RESULTS + "/sim",
-        evaluation=RESULTS + "/evaluation",
+        config=REPORT_SECTION,
+        cohort=lambda wildcards, input: folder(input.cohort),
+        simulated=lambda wildcards, input: folder(input.simulated),
+        evaluation=lambda wildcards, input: folder(input.evaluation),
     shell:
-        "genesim report --config {params.config:q} --cohort {params.cohort} --simulated {params.simulated}"
-        " --evaluation {params.evaluation} --out {output} > {log} 2>&1"
+        "genesim report --config {params.config:q} --cohort {params.cohort:q} --simulated {params.simulated:q}"
+        " --evaluation {params.evaluation:q} --out {output:q} > {log:q} 2>&1"

@@ -2,10 +2,7 @@ if RUN.example:
 
     rule example:
         output:
-            f"{EXAMPLE}/cells.h5ad",
-            f"{EXAMPLE}/donors.vcf.gz",
-            f"{EXAMPLE}/donors.tsv",
-            f"{EXAMPLE}/genes.gtf",
+            RAW_FILES,
         log:
             "<logs>/example.log",
         benchmark:
@@ -18,9 +15,9 @@ if RUN.example:
             runtime=30,
         params:
             config=EXAMPLE_SECTION,
-            out=EXAMPLE,
+            out=lambda wildcards, output: folder(output[0]),
         shell:
-            "genesim example --config {params.config:q} --out {params.out} > {log} 2>&1"
+            "genesim example --config {params.config:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule prepare_genotypes:
@@ -39,10 +36,10 @@ rule prepare_genotypes:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=30,
     params:
-        config=INPUTS_SECTION,
-        out=RESULTS + "/parts/genotypes/{contig}",
+        config=GENOTYPES_SECTION,
+        out=lambda wildcards, output: folder(output[0]),
     shell:
-        "genesim prepare --config {params.config:q} --contig {wildcards.contig} --out {params.out} > {log} 2>&1"
+        "genesim prepare --config {params.config:q} --contig {wildcards.contig:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule prepare:
@@ -65,7 +62,7 @@ rule prepare:
         runtime=30,
     params:
         config=INPUTS_SECTION,
-        parts=expand("--part " + RESULTS + "/parts/genotypes/{contig}", contig=CONTIGS),
-        out=RESULTS + "/cohort",
+        parts=lambda wildcards, input: parts_of(input.parts),
+        out=lambda wildcards, output: folder(output[0]),
     shell:
-        "genesim prepare --config {params.config:q} {params.parts} --out {params.out} > {log} 2>&1"
+        "genesim prepare --config {params.config:q} {params.parts:q} --out {params.out:q} > {log:q} 2>&1"

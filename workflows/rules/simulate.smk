@@ -1,6 +1,6 @@
 rule simulate_genotypes:
     input:
-        "<results>/models/haplotypes/{contig}/manifest.sha256",
+        haplotypes="<results>/models/haplotypes/{contig}/manifest.sha256",
     output:
         "<results>/parts/simulated/{contig}/manifest.sha256",
     log:
@@ -15,11 +15,11 @@ rule simulate_genotypes:
         runtime=30,
     params:
         config=SCENARIO_SECTION,
-        models=RESULTS + "/models",
-        out=RESULTS + "/parts/simulated/{contig}",
+        models=lambda wildcards, input: folder(input.haplotypes, 3),
+        out=lambda wildcards, output: folder(output[0]),
     shell:
-        "genesim simulate --config {params.config:q} --models {params.models}"
-        " --contig {wildcards.contig} --out {params.out} > {log} 2>&1"
+        "genesim simulate --config {params.config:q} --models {params.models:q}"
+        " --contig {wildcards.contig:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule simulate:
@@ -49,9 +49,9 @@ rule simulate:
         runtime=30,
     params:
         config=SCENARIO_SECTION,
-        models=RESULTS + "/models",
-        parts=expand("--part " + RESULTS + "/parts/simulated/{contig}", contig=CONTIGS),
-        out=RESULTS + "/sim",
+        models=lambda wildcards, input: folder(input.expression, 2),
+        parts=lambda wildcards, input: parts_of(input.parts),
+        out=lambda wildcards, output: folder(output[0]),
     shell:
-        "genesim simulate --config {params.config:q} --models {params.models}"
-        " {params.parts} --out {params.out} > {log} 2>&1"
+        "genesim simulate --config {params.config:q} --models {params.models:q}"
+        " {params.parts:q} --out {params.out:q} > {log:q} 2>&1"

@@ -1,6 +1,6 @@
 rule train_expression:
     input:
-        "<results>/cohort/manifest.sha256",
+        cohort="<results>/cohort/manifest.sha256",
     output:
         "<results>/models/expression/manifest.sha256",
     log:
@@ -15,17 +15,17 @@ rule train_expression:
         runtime=120,
     params:
         config=models_section("expression"),
-        cohort=RESULTS + "/cohort",
-        out=RESULTS + "/models/expression",
-        checkpoints=RESULTS + "/checkpoints/expression",
+        cohort=lambda wildcards, input: folder(input.cohort),
+        out=lambda wildcards, output: folder(output[0]),
+        checkpoints=f"{RESULTS}/checkpoints/expression",
     shell:
-        "genesim train expression --config {params.config:q} --cohort {params.cohort}"
-        " --out {params.out} --checkpoints {params.checkpoints} > {log} 2>&1"
+        "genesim train expression --config {params.config:q} --cohort {params.cohort:q}"
+        " --out {params.out:q} --checkpoints {params.checkpoints:q} > {log:q} 2>&1"
 
 
 rule train_haplotypes:
     input:
-        "<results>/cohort/manifest.sha256",
+        cohort="<results>/cohort/manifest.sha256",
     output:
         "<results>/models/haplotypes/{contig}/manifest.sha256",
     log:
@@ -40,17 +40,17 @@ rule train_haplotypes:
         runtime=120,
     params:
         config=models_section("haplotypes"),
-        cohort=RESULTS + "/cohort",
-        out=RESULTS + "/models/haplotypes/{contig}",
-        checkpoints=RESULTS + "/checkpoints/haplotypes-{contig}",
+        cohort=lambda wildcards, input: folder(input.cohort),
+        out=lambda wildcards, output: folder(output[0]),
+        checkpoints=lambda wildcards: f"{RESULTS}/checkpoints/haplotypes-{wildcards.contig}",
     shell:
-        "genesim train haplotypes --config {params.config:q} --cohort {params.cohort}"
-        " --out {params.out} --contig {wildcards.contig} --checkpoints {params.checkpoints} > {log} 2>&1"
+        "genesim train haplotypes --config {params.config:q} --cohort {params.cohort:q}"
+        " --out {params.out:q} --contig {wildcards.contig:q} --checkpoints {params.checkpoints:q} > {log:q} 2>&1"
 
 
 rule train_effects:
     input:
-        "<results>/cohort/manifest.sha256",
+        cohort="<results>/cohort/manifest.sha256",
     output:
         "<results>/models/effects/manifest.sha256",
     log:
@@ -65,8 +65,8 @@ rule train_effects:
         runtime=120,
     params:
         config=models_section("effects"),
-        cohort=RESULTS + "/cohort",
-        out=RESULTS + "/models/effects",
+        cohort=lambda wildcards, input: folder(input.cohort),
+        out=lambda wildcards, output: folder(output[0]),
     shell:
-        "genesim train effects --config {params.config:q} --cohort {params.cohort}"
-        " --out {params.out} > {log} 2>&1"
+        "genesim train effects --config {params.config:q} --cohort {params.cohort:q}"
+        " --out {params.out:q} > {log:q} 2>&1"

@@ -50,6 +50,14 @@ def test_absent_donors_and_silent_genes_have_no_weight() -> None:
     assert w[0].tolist() == [1, 1, 0, 1]
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_cell_type_that_no_donor_has_weighs_nothing_without_a_warning() -> None:
+    counts = np.random.default_rng(0).poisson(3.0, (4, 6))
+    z, w = count_response(counts, counts.sum(0), np.zeros(6, bool))
+    assert not z.any()
+    assert not w.any()
+
+
 def test_factors_find_a_hidden_batch_but_not_a_known_one() -> None:
     rng = np.random.default_rng(2)
     batch = rng.integers(0, 2, 80).astype(float)
