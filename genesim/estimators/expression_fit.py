@@ -24,6 +24,9 @@ from genesim.types import Condition
 _MIN_VALIDATION = 20
 """Fewer held-out cells than this say nothing about when to stop."""
 _N_CALIBRATION = 4096
+_MAX_CALIBRATION = 8192
+_GENE_PSEUDOCOUNT = 10.0
+_LEVEL_PSEUDOCOUNT = 3.0
 _MAX_ELEMENTS = 2**23
 """Largest cells x genes that dispersions are refitted on."""
 
@@ -111,6 +114,38 @@ def refit_dispersion(
     vae.log_theta[...] = vae.log_theta[...] + jnp.asarray(0.5 * change, jnp.float32)
 
 
+def calibrate_means(generator: ExpressionGenerator, counts: sparse.csr_matrix, condition: Condition, seed: int) -> None:
+    """Scale each gene, over all cells and then in each level of each covariate, to its training total.
+
+    The penalties weaken fold changes between levels where cells are few. One pass of iterative proportional
+    fitting (Deming & Stephan 1940) of drawn to observed totals gives them back; pseudocounts keep rare genes in
+    rare levels near the model's own mean.
+    """
+    vae, key = generator.vae, rng.key(seed, "expression", "means")
+    rows = rng.generator(seed, "expression", "means").permutation(condition.n_examples)[:_MAX_CALIBRATION]
+    # A small training set is drawn several times over, so that the draw's noise stays below the data's.
+    n_copies = -(-_N_CALIBRATION // len(rows))
+    part = take(condition, np.tile(rows, n_copies))
+    library = np.exp(np.asarray(part.log_library, np.float64))[:, None]
+    observed, categories = counts[rows].astype(np.float64), np.asarray(condition.categories)[rows]
+
+    def log_ratio(group: np.ndarray, n_levels: int, pseudocount: float) -> np.ndarray:
+        known = np.flatnonzero((group >= 0) & (group < n_levels))
+        member = sparse.csr_matrix((np.ones(len(known)), (group[known], known)), shape=(n_levels, len(group)))
+        mean = generator.rates(key, part) * library
+        expected = member @ mean.reshape(n_copies, len(rows), -1).mean(axis=0)
+        return np.log(((member @ observed).toarray() + pseudocount) / (expected + pseudocount))
+
+    change = log_ratio(np.zeros(len(rows), np.int64), 1, _GENE_PSEUDOCOUNT)[0]
+    vae.bias[...] = vae.bias[...] + jnp.asarray(change, jnp.float32)
+    first = 0
+    for column, n_levels in enumerate(vae.n_levels):
+        change = log_ratio(categories[:, column], n_levels, _LEVEL_PSEUDOCOUNT)
+        table = vae.offsets.table[...]
+        vae.offsets.table[...] = table.at[first : first + n_levels].add(jnp.asarray(change, jnp.float32))
+        first += n_levels
+
+
 def _fit_flow(
     posterior: np.ndarray,
     condition: Condition,
@@ -143,7 +178,7 @@ def fit_generator(
     seed: int,
     checkpoint_dir: Path | None = None,
 ) -> tuple[ExpressionGenerator, dict[str, np.ndarray]]:
-    """Train the VAE, encode every cell, refit dispersions, train the flow, correct its scale.
+    """Train the VAE, encode every cell, refit dispersions, train the flow, correct scale and gene means.
 
     Args:
         counts: Training counts [cell, gene]; cells without counts are not allowed.
@@ -167,6 +202,7 @@ def fit_generator(
     rows = rng.generator(seed, "expression", "calibration").integers(0, condition.n_examples, _N_CALIBRATION)
     drawn = generator.latents(rng.key(seed, "expression", "calibration"), take(condition, rows))
     flow.model.calibrate(drawn)
+    calibrate_means(generator, counts, condition, seed)
     history = {f"vae_{name}": values for name, values in vae.history.items()}
     history |= {f"flow_{name}": values for name, values in flow.history.items()}
     history["vae_best_step"] = np.array(vae.best_step)

@@ -271,6 +271,19 @@ def test_the_loading_penalty_weighs_most_where_cells_are_few() -> None:
     assert sizes[60, 3.0] / sizes[60, 0.0] < sizes[300, 3.0] / sizes[300, 0.0] < 1
 
 
+def test_drawn_means_are_calibrated_in_every_level() -> None:
+    """Heavy penalties flatten every fold change; the calibration gives them back."""
+    data = cells(200)
+    plan = TrainPlan(n_steps=40, minibatch_size=64, learning_rate=3e-3)
+    config = SMALL.model_copy(update={"offset_penalty": 1e4, "loading_penalty": 1e4, "vae": plan, "flow": plan})
+    fitted = ExpressionModel.fit(data, labels_key="kind", config=config)
+    drawn = fitted.sample(4000, seed=3)
+    for kind in fitted.cell_types:
+        real, found = (x[x.obs["kind"] == kind].X.toarray() for x in (data, drawn))
+        share = real.sum(axis=0) / real.sum()
+        assert np.abs(np.log2((found.sum(axis=0) / found.sum() + 1e-3) / (share + 1e-3))).max() < 0.25
+
+
 def test_held_out_cells_are_disjoint_and_given_up_where_too_few() -> None:
     train, validation = held_out(400, 0.1, 0)
     assert len(validation) == 40
