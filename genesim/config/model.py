@@ -47,8 +47,8 @@ class ExpressionConfig(Record):
     """Weight of the KL term after warm-up (beta)."""
     offset_penalty: float = Field(default=5.0, ge=0)
     """Ridge penalty of the per-level gene offsets, of log rate and of log dispersion."""
-    loading_penalty: float = Field(default=300.0, ge=0)
-    """Ridge penalty of the decoder's last layer: a normal prior, so that it weighs most where cells are few."""
+    loading_penalty: float | None = Field(default=None, ge=0)
+    """Ridge penalty of the decoder's last layer; none takes 300 below 2,000 cells (lest they are memorised), else 0."""
     n_flow_layers: PositiveInt = 3
     """Residual blocks of the flow."""
     n_flow_steps: PositiveInt = 25

@@ -24,7 +24,7 @@ from genesim.data.write import provenance_uns
 from genesim.errors import ConditionError, ConfigError, H5adError
 from genesim.estimators import expression_store
 from genesim.estimators.covariates import LIBRARY_SIZE, Covariates
-from genesim.estimators.expression_fit import fit_generator
+from genesim.estimators.expression_fit import fit_generator, resolved
 from genesim.models.catalog import card, spec
 from genesim.models.expression.generator import CountBaseline, ExpressionGenerator, block_size
 from genesim.models.expression.library import LibrarySampler
@@ -53,7 +53,7 @@ class ExpressionModel:
         labels_key: Column of cell types or other labels; None where there are none.
         batch_key: Column of experimental batches.
         layer: Layer that counts are read from, in `fit` and later.
-        config: Configuration.
+        config: Configuration, its open settings resolved.
         seed: Seed of the training.
         history: Training losses by step.
         var: Text columns of var (gene ids, symbols, types), which new cells get too; numbers stay out, as
@@ -124,6 +124,7 @@ class ExpressionModel:
             0 if label_column is None else covariates.n_levels[label_column],
             0 if batch_column is None else covariates.n_levels[batch_column],
         )
+        config = resolved(config, counts.shape[0])
         history: dict[str, np.ndarray] = {}
         generator: ExpressionGenerator | CountBaseline
         method = spec("expression", config.method)

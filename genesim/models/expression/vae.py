@@ -63,7 +63,7 @@ class NbVae(GenerativeModel):
         level_shares: Share of each level among the training cells, one array a covariate: an unknown level
             (-1) gets the offsets' weighted mean.
         n_continuous: Continuous covariates.
-        config: Sizes and penalties.
+        config: Sizes and penalties; a loading penalty of none means no penalty here.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class NbVae(GenerativeModel):
         squares = jnp.sum(self.offsets.table[...] ** 2) + jnp.sum(self.slopes[...] ** 2)
         squares = squares + jnp.sum(self.theta_offsets.table[...] ** 2)
         loadings = jnp.sum(self.to_genes.kernel[...] ** 2)
-        return self.config.offset_penalty * squares + self.config.loading_penalty * loadings
+        return self.config.offset_penalty * squares + (self.config.loading_penalty or 0.0) * loadings
 
     def bound(self, minibatch: Minibatch, keys: jax.Array) -> tuple[Float[Array, " cell"], Float[Array, " cell"]]:
         """Log-likelihood at one posterior draw, and KL divergence from N(0, I), in nats a cell."""
