@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,7 +101,8 @@ class Covariates:
         values = np.zeros((len(obs), len(self.centre)), np.float32)
         for i, (name, (mean, sd)) in enumerate(self.centre.items()):
             if name in obs:
-                values[:, i] = (_numbers(obs[name], name) - mean) / sd
+                given = obs[name].notna().to_numpy()
+                values[given, i] = (_numbers(obs[name][given], name) - mean) / sd
         return codes, values
 
     def condition(self, obs: pd.DataFrame, log_library: np.ndarray) -> Condition:
@@ -146,6 +147,19 @@ class Covariates:
                 mean, sd = self.centre[name]
                 obs[name] = self.values[chosen, list(self.centre).index(name)].astype(float) * sd + mean
         return obs
+
+    def missing(self, obs: Mapping[str, Any]) -> Iterator[tuple[float, dict[str, str]]]:
+        """What the categorical covariates that `obs` gives as None were in training: shares and levels.
+
+        One pair for each combination of their levels, with its share of the training cells.
+        """
+        names = [name for name in self.levels if name in obs and pd.isna(obs[name])]
+        columns = [list(self.levels).index(name) for name in names]
+        found, row = np.unique(self.codes[:, columns], axis=0, return_inverse=True)
+        n_cells = np.bincount(np.reshape(row, -1), weights=self.n_cells)
+        for codes, n in zip(found, n_cells, strict=True):
+            levels = {name: self.levels[name][code] for name, code in zip(names, codes, strict=True)}
+            yield float(n / n_cells.sum()), levels
 
     def table(self, n: int, obs: Mapping[str, Any] | pd.DataFrame | None) -> pd.DataFrame:
         """What `sample` was asked for, as a frame of `n` rows: fixed values are repeated, a frame is checked.
