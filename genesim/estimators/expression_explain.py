@@ -55,7 +55,7 @@ def gene_programs(
     log_rates = np.log(rates_at(generator.vae, latents, neutral))
     found = Programs.fit(latents, log_rates, n_programs)
     names = pd.Index([f"program{i}" for i in range(1, len(found.share) + 1)], dtype=object)
-    loadings = pd.DataFrame(found.loadings / np.log(2), index=genes, columns=names)
+    loadings = pd.DataFrame(found.loadings / np.log(2), index=genes.rename("gene"), columns=names)
     up, down = [], []
     for name in names:
         column = loadings[name]
@@ -77,7 +77,7 @@ def explained(
     """Terms of the fold change of each gene between two groups of as many cells; see `ExpressionModel.explain`."""
     found = attribute(generator, key, before, after)
     names = [*covariates.names, LIBRARY_SIZE]
-    table = pd.DataFrame(index=genes)
+    table = pd.DataFrame(index=genes.rename("gene"))
     table["log2_fold_change"] = found.terms.sum(axis=1) / np.log(2)
     table["per_10k_reference"] = 1e4 * found.before
     table["per_10k"] = 1e4 * found.after
