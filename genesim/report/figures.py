@@ -80,6 +80,10 @@ class Figure:
     caption: str
     svg: str
 
+    def _repr_svg_(self) -> str:
+        """What a notebook shows."""
+        return self.svg
+
 
 @contextmanager
 def canvas(
