@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import anndata as ad
+import jax
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
@@ -252,12 +253,12 @@ class ExpressionModel:
         Raises:
             ConfigError: The method is a baseline, which has no rates apart from its counts.
         """
-        generator = self._vae_generator("draw_rates")
+        self._vae_generator("draw_rates")
         obs, key = self.covariates.complete(obs, seed, first), rng.key(seed, "expression", "sample")
         library = np.exp(np.asarray(self.condition(obs, seed, first).log_library, np.float64))
         # A depth that is asked for is an intervention: the cell's state goes with the depth that it would have had.
         condition = self.condition(obs.drop(columns=LIBRARY_SIZE, errors="ignore"), seed, first)
-        rates = generator.rates(key, condition, first)
+        rates = self._rates(key, condition, first)
         column = _columns(self.labels_key, self.batch_key)[1]
         unknown = _codes(condition, column) < 0
         if column is None or not unknown.any():
@@ -266,11 +267,33 @@ class ExpressionModel:
         def in_batch(level: int) -> Float[np.ndarray, "cell gene"]:
             categories = np.asarray(condition.categories).copy()
             categories[unknown, column] = level
-            return generator.rates(key, replace(condition, categories=categories), first)[unknown]
+            return self._rates(key, replace(condition, categories=categories), first)[unknown]
 
         shares = self.covariates.shares()[column]
         rates[unknown] = mean_rates((share, in_batch(level)) for level, share in enumerate(shares))
         return rates, library
+
+    def _rates(self, key: jax.Array, condition: Condition, first: int) -> Float[np.ndarray, "cell gene"]:
+        """Rates of new cells; unseen combinations of levels have latents by analogy."""
+        generator = self._vae_generator("rates")
+        rates = generator.rates(key, condition, first)
+        codes = np.asarray(condition.categories)
+        by_analogy = (self.covariates.analogies(codes)[0][1] != codes).any(axis=1)
+        if by_analogy.any():
+            latents = self._latents(key, condition, first)
+            rates[by_analogy] = rates_at(generator.vae, latents, condition)[by_analogy]
+        return rates
+
+    def _latents(self, key: jax.Array, condition: Condition, first: int = 0) -> Float[np.ndarray, "cell latent"]:
+        """Latents of new cells from the flow, summed over analogies where a combination of levels was never seen.
+
+        The flow knows no more of such a combination than the sum of its embeddings, and there falls short.
+        """
+        generator = self._vae_generator("latents")
+        latents = np.zeros((condition.n_examples, generator.vae.n_latent), np.float32)
+        for weight, codes in self.covariates.analogies(np.asarray(condition.categories)):
+            latents += weight[:, None] * generator.latents(key, replace(condition, categories=codes), first)
+        return latents
 
     def draw_counts(
         self, mean: Float[np.ndarray, "cell gene"], obs: pd.DataFrame, seed: int, first: int = 0
@@ -318,12 +341,14 @@ class ExpressionModel:
                 raise ConditionError(
                     f"{LIBRARY_SIZE!r} is no covariate", where="denoise", remedy="give it as an argument of its own"
                 )
-            wanted = self.covariates.table(len(table), obs).set_index(table.index)
-            table = table.drop(columns=list(obs), errors="ignore").join(wanted)
+            asked = self.covariates.table(len(table), obs).set_index(table.index)
+            table = table.drop(columns=list(obs), errors="ignore").join(asked)
 
             def under(levels: dict[str, str]) -> Float[np.ndarray, "cell gene"]:
                 condition = self.covariates.condition(table.assign(**levels), np.asarray(own.log_library))
-                return rates_at(generator.vae, transfer(generator.flow, z, own, condition), condition)
+                terms = self.covariates.analogies(np.asarray(condition.categories))
+                wanted = [(weight, replace(condition, categories=codes)) for weight, codes in terms]
+                return rates_at(generator.vae, transfer(generator.flow, z, own, wanted), condition)
 
             rates = mean_rates((share, under(levels)) for share, levels in self.covariates.missing(obs))
         return ad.AnnData(X=rates * np.float32(library_size), obs=table, var=self._var())
@@ -405,7 +430,11 @@ class ExpressionModel:
             for group in (reference, obs)
         )
         key = rng.key(seed, "expression", "explain")
-        return explained(generator, key, before, after, self.covariates, self.genes)
+
+        def draw(condition: Condition) -> Float[np.ndarray, "cell latent"]:
+            return self._latents(key, condition)
+
+        return explained(generator.vae, draw, before, after, self.covariates, self.genes)
 
     def _vae_generator(self, wanted: str) -> ExpressionGenerator:
         if not isinstance(self.generator, ExpressionGenerator):

@@ -10,10 +10,11 @@ import pandas as pd
 from jaxtyping import Float
 
 from genesim.estimators.covariates import LIBRARY_SIZE, Covariates
-from genesim.models.expression.attribution import attribute
+from genesim.models.expression.attribution import Draw, attribute
 from genesim.models.expression.generator import ExpressionGenerator
 from genesim.models.expression.posterior import rates_at
 from genesim.models.expression.programs import Programs
+from genesim.models.expression.vae import NbVae
 from genesim.types import Condition
 
 
@@ -67,15 +68,15 @@ def gene_programs(
 
 
 def explained(
-    generator: ExpressionGenerator,
-    key: jax.Array,
+    vae: NbVae,
+    draw: Draw,
     before: Condition,
     after: Condition,
     covariates: Covariates,
     genes: pd.Index,
 ) -> pd.DataFrame:
     """Terms of the fold change of each gene between two groups of as many cells; see `ExpressionModel.explain`."""
-    found = attribute(generator, key, before, after)
+    found = attribute(vae, draw, before, after)
     names = [*covariates.names, LIBRARY_SIZE]
     table = pd.DataFrame(index=genes.rename("gene"))
     table["log2_fold_change"] = found.terms.sum(axis=1) / np.log(2)

@@ -18,6 +18,7 @@ from scipy import sparse
 
 from genesim.config.model import ExpressionConfig, TrainPlan
 from genesim.errors import ConditionError, ConfigError
+from genesim.estimators.covariates import Covariates
 from genesim.estimators.expression import ExpressionModel
 
 N_GENES = 80
@@ -111,6 +112,34 @@ def test_an_unseen_combination_is_the_sum_of_its_parts(model: ExpressionModel) -
     # Where types share nothing, an unseen combination looks like the seen one.
     apart = fitted(cells(), ExpressionConfig(method="independent"))
     assert abs(drawn_slope(apart, T_CELL, stimulated)) < 0.3
+
+
+def test_analogies_are_exact_where_effects_add() -> None:
+    """Whatever is a sum over levels comes out as at the unseen combination itself."""
+    random = np.random.default_rng(0)
+    names = ["a", "b", "c"]
+    codes = np.array([[i, j, k] for i in range(4) for j in range(3) for k in range(2)])
+    unseen = codes[[3, 10, 17]]
+    seen = np.repeat(codes[[c not in unseen.tolist() for c in codes.tolist()]], random.integers(1, 9, 21), axis=0)
+    known = Covariates.fit(pd.DataFrame(seen, columns=names).astype(str), names, [])
+    effect = [random.normal(size=n) for n in known.n_levels]
+
+    def total(rows: np.ndarray) -> np.ndarray:
+        return sum(effect[i][rows[:, i]] for i in range(3))
+
+    wanted = np.vstack([unseen, seen[:2]]).astype(np.int32)
+    terms = known.analogies(wanted)
+    assert len(terms) > 3
+    np.testing.assert_allclose(sum(weight * total(rows) for weight, rows in terms), total(wanted), atol=1e-5)
+    np.testing.assert_allclose(sum(weight for weight, _ in terms), 1.0, atol=1e-6)
+    used = {tuple(row) for weight, rows in terms for w, row in zip(weight, rows) if w}
+    assert used <= {tuple(row) for row in seen}
+    (_, rows), *rest = known.analogies(np.array([[0, 0, -1], [1, 1, 1]], np.int32))
+    assert not rest
+    np.testing.assert_array_equal(rows, [[0, 0, -1], [1, 1, 1]])
+    # A level that was seen in one combination alone has no analogy where nothing is shared.
+    lone = Covariates.fit(pd.DataFrame({"a": ["x", "y"], "b": ["u", "v"]}), ["a", "b"], [])
+    np.testing.assert_array_equal(lone.analogies(np.array([[0, 1]]))[0][1], [[0, 1]])
 
 
 def test_ages_between_those_seen_lie_between(model: ExpressionModel) -> None:

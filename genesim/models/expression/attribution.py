@@ -9,18 +9,19 @@ order and its reverse (two of the orders that a Shapley value averages; Owen 201
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
-from genesim.models.expression.generator import ExpressionGenerator
 from genesim.models.expression.posterior import rates_at
+from genesim.models.expression.vae import NbVae
 from genesim.types import Condition
 
-Switch = tuple[str, int]
+Draw: TypeAlias = Callable[[Condition], Float[np.ndarray, "cell latent"]]
+Switch: TypeAlias = tuple[str, int]
 """Route ("direct" or "latent") and column: categorical covariates, then continuous ones, then library size."""
 
 
@@ -60,24 +61,24 @@ def _mixed(before: Condition, after: Condition, switched: set[int]) -> Condition
 
 
 def _means(
-    generator: ExpressionGenerator, key: jax.Array, before: Condition, after: Condition, order: Sequence[Switch]
+    vae: NbVae, draw: Draw, before: Condition, after: Condition, order: Sequence[Switch]
 ) -> Iterator[Float[np.ndarray, " gene"]]:
     """Log mean rates at the start and after each switch of `order`."""
     switched: dict[str, set[int]] = {"latent": set(), "direct": set()}
-    latents = generator.latents(key, before)
-    yield np.log(rates_at(generator.vae, latents, before).mean(axis=0, dtype=np.float64))
+    latents = draw(before)
+    yield np.log(rates_at(vae, latents, before).mean(axis=0, dtype=np.float64))
     for route, column in order:
         switched[route].add(column)
         if route == "latent":
-            latents = generator.latents(key, _mixed(before, after, switched["latent"]))
-        rates = rates_at(generator.vae, latents, _mixed(before, after, switched["direct"]))
+            latents = draw(_mixed(before, after, switched["latent"]))
+        rates = rates_at(vae, latents, _mixed(before, after, switched["direct"]))
         yield np.log(rates.mean(axis=0, dtype=np.float64))
 
 
-def attribute(generator: ExpressionGenerator, key: jax.Array, before: Condition, after: Condition) -> Attribution:
-    """Terms between the cells of `before` and as many of `after`; the same `key` draws both groups' latents."""
+def attribute(vae: NbVae, draw: Draw, before: Condition, after: Condition) -> Attribution:
+    """Terms between the cells of `before` and as many of `after`; `draw` gives latents from the same noise always."""
     order = switches(before.categories.shape[1], before.continuous.shape[1])
-    forward = np.stack(list(_means(generator, key, before, after, order)), axis=1)
-    backward = np.stack(list(_means(generator, key, before, after, order[::-1])), axis=1)
+    forward = np.stack(list(_means(vae, draw, before, after, order)), axis=1)
+    backward = np.stack(list(_means(vae, draw, before, after, order[::-1])), axis=1)
     terms = (np.diff(forward, axis=1) + np.diff(backward, axis=1)[:, ::-1]) / 2
     return Attribution(order, terms, np.exp(forward[:, 0]), np.exp(forward[:, -1]))

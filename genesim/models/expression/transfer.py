@@ -39,21 +39,31 @@ def noise_of(flow: LatentFlow, z: Float[Array, "cell latent"], own: Condition) -
 
 
 @nnx.jit
-def _moved(flow: LatentFlow, z: Array, own: Condition, wanted: Condition) -> Float[Array, "cell latent"]:
+def _moved(
+    flow: LatentFlow, z: Array, own: Condition, wanted: list[tuple[Array, Condition]]
+) -> Float[Array, "cell latent"]:
     noise = noise_of(flow, z, own)
     # Both ends through the same steps: where the condition stays, the latent stays, free of integration error.
-    there, back = flow.integrate(noise, wanted), flow.integrate(noise, own)
-    return z + (there - back) / flow.spread[...] * flow.sd[...]
+    change = -flow.integrate(noise, own)
+    for weight, condition in wanted:
+        change = change + weight[:, None] * flow.integrate(noise, condition)
+    return z + change / flow.spread[...] * flow.sd[...]
 
 
 def transfer(
-    flow: LatentFlow, z: Float[np.ndarray, "cell latent"], own: Condition, wanted: Condition
+    flow: LatentFlow,
+    z: Float[np.ndarray, "cell latent"],
+    own: Condition,
+    wanted: list[tuple[Float[np.ndarray, " cell"], Condition]],
 ) -> Float[np.ndarray, "cell latent"]:
-    """Latents of the same cells under `wanted` instead of their `own` condition; unchanged where these agree."""
+    """Latents of the same cells under a weighted sum of conditions (weights of a cell add up to 1) instead of
+    their `own`; unchanged where these agree."""
 
-    def block(rows: tuple[np.ndarray, Condition, Condition], first: int) -> Array:
+    def block(
+        rows: tuple[np.ndarray, Condition, list[tuple[np.ndarray, Condition]]], first: int
+    ) -> Float[Array, "cell latent"]:
         latents, before, after = rows
-        return _moved(flow, jnp.asarray(latents), before, after)
+        return _moved(flow, jnp.asarray(latents), before, [(jnp.asarray(weight), to) for weight, to in after])
 
     return in_blocks(block, (z, own, wanted), len(z), block_size(flow.n_latent))
 
