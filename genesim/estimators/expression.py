@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import anndata as ad
-import jax
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
@@ -25,6 +24,7 @@ from genesim.data.write import provenance_uns
 from genesim.errors import ConditionError, ConfigError, H5adError
 from genesim.estimators import expression_store
 from genesim.estimators.covariates import LIBRARY_SIZE, Covariates
+from genesim.estimators.expression_draw import draw_latents, draw_rates, rates_under
 from genesim.estimators.expression_explain import GenePrograms, explained, gene_programs
 from genesim.estimators.expression_fit import fit_generator, resolved
 from genesim.models.catalog import card, spec
@@ -32,7 +32,6 @@ from genesim.models.expression.generator import CountBaseline, ExpressionGenerat
 from genesim.models.expression.library import LibrarySampler
 from genesim.models.expression.negative_binomial import MAX_COUNT, draw_counts
 from genesim.models.expression.posterior import encode, log_likelihood_bound, rates_at
-from genesim.models.expression.transfer import mean_rates, transfer
 from genesim.provenance.record import Provenance
 from genesim.train.store import load_model, save_model
 from genesim.types import Condition
@@ -253,47 +252,13 @@ class ExpressionModel:
         Raises:
             ConfigError: The method is a baseline, which has no rates apart from its counts.
         """
-        self._vae_generator("draw_rates")
+        generator = self._vae_generator("draw_rates")
         obs, key = self.covariates.complete(obs, seed, first), rng.key(seed, "expression", "sample")
         library = np.exp(np.asarray(self.condition(obs, seed, first).log_library, np.float64))
         # A depth that is asked for is an intervention: the cell's state goes with the depth that it would have had.
         condition = self.condition(obs.drop(columns=LIBRARY_SIZE, errors="ignore"), seed, first)
-        rates = self._rates(key, condition, first)
-        column = _columns(self.labels_key, self.batch_key)[1]
-        unknown = _codes(condition, column) < 0
-        if column is None or not unknown.any():
-            return rates, library
-
-        def in_batch(level: int) -> Float[np.ndarray, "cell gene"]:
-            categories = np.asarray(condition.categories).copy()
-            categories[unknown, column] = level
-            return self._rates(key, replace(condition, categories=categories), first)[unknown]
-
-        shares = self.covariates.shares()[column]
-        rates[unknown] = mean_rates((share, in_batch(level)) for level, share in enumerate(shares))
-        return rates, library
-
-    def _rates(self, key: jax.Array, condition: Condition, first: int) -> Float[np.ndarray, "cell gene"]:
-        """Rates of new cells; unseen combinations of levels have latents by analogy."""
-        generator = self._vae_generator("rates")
-        rates = generator.rates(key, condition, first)
-        codes = np.asarray(condition.categories)
-        by_analogy = (self.covariates.analogies(codes)[0][1] != codes).any(axis=1)
-        if by_analogy.any():
-            latents = self._latents(key, condition, first)
-            rates[by_analogy] = rates_at(generator.vae, latents, condition)[by_analogy]
-        return rates
-
-    def _latents(self, key: jax.Array, condition: Condition, first: int = 0) -> Float[np.ndarray, "cell latent"]:
-        """Latents of new cells from the flow, summed over analogies where a combination of levels was never seen.
-
-        The flow knows no more of such a combination than the sum of its embeddings, and there falls short.
-        """
-        generator = self._vae_generator("latents")
-        latents = np.zeros((condition.n_examples, generator.vae.n_latent), np.float32)
-        for weight, codes in self.covariates.analogies(np.asarray(condition.categories)):
-            latents += weight[:, None] * generator.latents(key, replace(condition, categories=codes), first)
-        return latents
+        _, batch_column = _columns(self.labels_key, self.batch_key)
+        return draw_rates(generator, self.covariates, key, condition, batch_column, first), library
 
     def draw_counts(
         self, mean: Float[np.ndarray, "cell gene"], obs: pd.DataFrame, seed: int, first: int = 0
@@ -334,23 +299,10 @@ class ExpressionModel:
         counts, table = self._read(adata)
         z = encode(generator.vae, counts)[:, : self.config.n_latent]
         own = self.covariates.condition(table, np.log(np.asarray(counts.sum(axis=1), np.float64).ravel()))
-        if not obs:
-            rates = rates_at(generator.vae, z, own)
+        if obs:
+            rates, table = rates_under(generator, self.covariates, z, own, table, obs)
         else:
-            if LIBRARY_SIZE in obs:
-                raise ConditionError(
-                    f"{LIBRARY_SIZE!r} is no covariate", where="denoise", remedy="give it as an argument of its own"
-                )
-            asked = self.covariates.table(len(table), obs).set_index(table.index)
-            table = table.drop(columns=list(obs), errors="ignore").join(asked)
-
-            def under(levels: dict[str, str]) -> Float[np.ndarray, "cell gene"]:
-                condition = self.covariates.condition(table.assign(**levels), np.asarray(own.log_library))
-                terms = self.covariates.analogies(np.asarray(condition.categories))
-                wanted = [(weight, replace(condition, categories=codes)) for weight, codes in terms]
-                return rates_at(generator.vae, transfer(generator.flow, z, own, wanted), condition)
-
-            rates = mean_rates((share, under(levels)) for share, levels in self.covariates.missing(obs))
+            rates = rates_at(generator.vae, z, own)
         return ad.AnnData(X=rates * np.float32(library_size), obs=table, var=self._var())
 
     def score_cells(self, adata: Cells, seed: int = 0) -> pd.Series:
@@ -432,7 +384,7 @@ class ExpressionModel:
         key = rng.key(seed, "expression", "explain")
 
         def draw(condition: Condition) -> Float[np.ndarray, "cell latent"]:
-            return self._latents(key, condition)
+            return draw_latents(generator, self.covariates, key, condition)
 
         return explained(generator.vae, draw, before, after, self.covariates, self.genes)
 
