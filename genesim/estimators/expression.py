@@ -26,9 +26,9 @@ from genesim.estimators import expression_store
 from genesim.estimators.covariates import LIBRARY_SIZE, Covariates
 from genesim.estimators.expression_fit import fit_generator, resolved
 from genesim.models.catalog import card, spec
+from genesim.models.expression.draws import MAX_COUNT
 from genesim.models.expression.generator import CountBaseline, ExpressionGenerator, block_size
 from genesim.models.expression.library import LibrarySampler
-from genesim.models.expression.negative_binomial import MAX_COUNT, draw_counts
 from genesim.models.expression.posterior import encode, expected_rates, log_likelihood_bound
 from genesim.provenance.record import Provenance
 from genesim.train.store import load_model, save_model
@@ -208,7 +208,7 @@ class ExpressionModel:
         blocks = []
         for first in progress(range(0, n, size), "drawing cells"):
             condition = self.condition(table.iloc[first : first + size], seed, first)
-            blocks.append(sparse.csr_matrix(self.generator.sample(key, condition, first)))
+            blocks.append(self.generator.sample(key, condition, first))
         cells = self.empty_cells(table)
         cells.X = sparse.vstack(blocks, format="csr", dtype=np.int32)
         settings = {
@@ -236,7 +236,7 @@ class ExpressionModel:
     ) -> tuple[Float[np.ndarray, "cell gene"], Float[np.ndarray, " cell"]]:
         """Rates (rows sum to 1) and library sizes of cells `first`, `first` + 1, ... of a draw.
 
-        Planted effects multiply the rates; `draw_counts` then adds the noise of measurement.
+        Planted effects are the `fold` of `draw_counts`, which adds the noise of measurement.
 
         Raises:
             ConfigError: The method is a baseline, which has no rates apart from its counts.
@@ -247,13 +247,23 @@ class ExpressionModel:
         return rates, np.exp(np.asarray(condition.log_library, np.float64))
 
     def draw_counts(
-        self, mean: Float[np.ndarray, "cell gene"], obs: pd.DataFrame, seed: int, first: int = 0
-    ) -> Int[np.ndarray, "cell gene"]:
-        """NB counts around `mean` with the dispersions of the same `obs` that `draw_rates` was given."""
+        self,
+        rates: Float[np.ndarray, "cell gene"],
+        library: Float[np.ndarray, " cell"],
+        obs: pd.DataFrame,
+        seed: int,
+        first: int = 0,
+        fold: Float[np.ndarray, "cell gene"] | None = None,
+    ) -> sparse.csr_matrix:
+        """Counts around library size times rate, for the `obs` that `draw_rates` was given.
+
+        `fold` multiplies each expected count. A cell keeps its molecules as far as it can: with the same seed,
+        counts with and without `fold` differ by its effect only.
+        """
         generator = self._vae_generator("draw_counts")
         condition = self.condition(self.covariates.complete(obs, seed, first), seed, first)
-        key = rng.child(rng.key(seed, "expression", "sample"), "counts")
-        return draw_counts(key, mean, generator.dispersion(condition), first)
+        condition = Condition(condition.categories, condition.continuous, np.log(library).astype(np.float32))
+        return generator.counts(rng.key(seed, "expression", "sample"), rates, condition, first, fold)
 
     def embed(self, adata: Cells) -> Float[np.ndarray, "cell latent"]:
         """Posterior means of the latents, one row a cell; covariates are not needed.

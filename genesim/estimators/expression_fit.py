@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Float, Int
 from scipy import sparse
 
 from genesim import rng
@@ -15,6 +18,7 @@ from genesim.console import log
 from genesim.data.stream import ArrayStream
 from genesim.models.expression.flow import LatentFlow
 from genesim.models.expression.generator import ExpressionGenerator, take
+from genesim.models.expression.margins import GeneMargins
 from genesim.models.expression.negative_binomial import LOG_THETA_MAX, LOG_THETA_MIN, fit_theta
 from genesim.models.expression.posterior import encode, rates_at
 from genesim.models.expression.vae import SCALE, GeneStatistics, NbVae
@@ -28,6 +32,7 @@ _MAX_CALIBRATION = 8192
 _FEW_CELLS = 2000
 _GENE_PSEUDOCOUNT = 10.0
 _LEVEL_PSEUDOCOUNT = 3.0
+_MAPPED_PSEUDOCOUNT = 1.0
 _MAX_ELEMENTS = 2**23
 """Largest cells x genes that dispersions are refitted on."""
 
@@ -158,6 +163,49 @@ def calibrate_means(generator: ExpressionGenerator, counts: sparse.csr_matrix, c
         first += n_levels
 
 
+def with_margins(
+    generator: ExpressionGenerator, counts: sparse.csr_matrix, condition: Condition, seed: int
+) -> ExpressionGenerator:
+    """The generator with each gene's drawn counts mapped to its training distribution, levels kept apart.
+
+    The map is fitted to draws, the offsets corrected for what it does to the levels' means, and the map
+    fitted again.
+    """
+    key = rng.key(seed, "expression", "margins")
+    rows = rng.generator(seed, "expression", "margins").permutation(condition.n_examples)[:_MAX_CALIBRATION]
+    n_copies = -(-_N_CALIBRATION // len(rows))
+    part, observed = take(condition, np.tile(rows, n_copies)), counts[rows]
+    library = np.exp(np.asarray(condition.log_library, np.float64))
+    known = (float(library.min()), float(library.max()))
+
+    def fitted(key: jax.Array) -> tuple[ExpressionGenerator, Float[np.ndarray, "cell gene"]]:
+        rates = generator.rates(key, part)
+        drawn = generator.counts(key, rates, part)
+        return replace(generator, margins=GeneMargins.fit(drawn, observed, known)), rates
+
+    mapped, rates = fitted(rng.child(key, "first"))
+    drawn = mapped.counts(rng.child(key, "check"), rates, part)
+    categories, first = np.asarray(part.categories), 0
+    for column, n_levels in enumerate(generator.vae.n_levels):
+        group = categories[:, column]
+        expected = level_totals(group, n_levels, drawn) / n_copies
+        seen = level_totals(group[: len(rows)], n_levels, observed)
+        change = np.log((seen + _MAPPED_PSEUDOCOUNT) / (expected + _MAPPED_PSEUDOCOUNT))
+        table = generator.vae.offsets.table[...]
+        generator.vae.offsets.table[...] = table.at[first : first + n_levels].add(jnp.asarray(change, jnp.float32))
+        first += n_levels
+    return fitted(rng.child(key, "second"))[0]
+
+
+def level_totals(
+    group: Int[np.ndarray, " cell"], n_levels: int, counts: sparse.csr_matrix
+) -> Float[np.ndarray, "level gene"]:
+    """Total counts of each gene in the cells of each level; cells of unknown level count nowhere."""
+    known = np.flatnonzero((group >= 0) & (group < n_levels))
+    member = sparse.csr_matrix((np.ones(len(known)), (group[known], known)), shape=(n_levels, len(group)))
+    return (member @ counts).toarray()
+
+
 def _fit_flow(
     posterior: np.ndarray,
     condition: Condition,
@@ -215,6 +263,7 @@ def fit_generator(
     drawn = generator.latents(rng.key(seed, "expression", "calibration"), take(condition, rows))
     flow.model.calibrate(drawn)
     calibrate_means(generator, counts, condition, seed)
+    generator = with_margins(generator, counts, condition, seed)
     history = {f"vae_{name}": values for name, values in vae.history.items()}
     history |= {f"flow_{name}": values for name, values in flow.history.items()}
     history["vae_best_step"] = np.array(vae.best_step)
