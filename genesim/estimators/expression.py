@@ -18,7 +18,7 @@ from genesim import rng
 from genesim.config.base import parse
 from genesim.config.model import ExpressionConfig
 from genesim.console import progress
-from genesim.data.expression import read_expression
+from genesim.data.expression import open_expression, read_expression
 from genesim.data.names import plain_frame, plain_labels
 from genesim.data.write import provenance_uns
 from genesim.errors import ConditionError, ConfigError, H5adError
@@ -84,11 +84,12 @@ class ExpressionModel:
         config: ExpressionConfig | None = None,
         seed: int = 0,
         checkpoint_dir: str | os.PathLike[str] | None = None,
+        stream: bool | None = None,
     ) -> ExpressionModel:
         """Train on integer counts.
 
         Args:
-            adata: AnnData (in memory, a view, backed) or the path of an h5ad; never changed.
+            adata: AnnData (in memory, a view, backed) or the path of an h5ad or a Zarr store; never changed.
             labels_key: Column of obs with cell types.
             batch_key: Column of obs with experimental batches.
             categorical_covariate_keys: Further categorical columns.
@@ -97,6 +98,8 @@ class ExpressionModel:
             config: Method, sizes and training lengths.
             seed: Decides every draw; the same seed, versions and machine give the same model.
             checkpoint_dir: Folder from which a killed training goes on exactly.
+            stream: Whether counts stay on disk, so that memory does not grow with them; None does so where reading
+                them would take more than 1 GiB. Baselines read them whole.
 
         Raises:
             H5adError: The input is damaged, is not counts, or lacks a key.
@@ -105,38 +108,39 @@ class ExpressionModel:
         config = config or ExpressionConfig()
         categorical = [key for key in (labels_key, batch_key) if key is not None] + list(categorical_covariate_keys)
         continuous = list(continuous_covariate_keys)
-        cells = read_expression(
+        method = spec("expression", config.method)
+        with open_expression(
             adata,
             layer=layer,
             labels_key=labels_key,
             batch_key=batch_key,
             covariate_keys=[*categorical_covariate_keys, *continuous],
-        )
-        covariates = Covariates.fit(cells.obs, categorical, continuous)
-        counts = sparse.csr_matrix(cells.X)
-        log_library = np.log(np.asarray(counts.sum(axis=1), np.float64).ravel())
-        condition = covariates.condition(cells.obs, log_library)
-        label_column, batch_column = _columns(labels_key, batch_key)
-        library = LibrarySampler.fit(
-            log_library,
-            _codes(condition, label_column),
-            _codes(condition, batch_column),
-            0 if label_column is None else covariates.n_levels[label_column],
-            0 if batch_column is None else covariates.n_levels[batch_column],
-        )
-        config = resolved(config, counts.shape[0])
-        history: dict[str, np.ndarray] = {}
-        generator: ExpressionGenerator | CountBaseline
-        method = spec("expression", config.method)
-        if method.role == "model":
-            folder = None if checkpoint_dir is None else Path(checkpoint_dir)
-            generator, history = fit_generator(
-                counts, condition, covariates.n_levels, covariates.shares(), config, seed, folder
+            stream=stream if method.role == "model" else False,
+        ) as cells:
+            covariates = Covariates.fit(cells.obs, categorical, continuous)
+            counts = cells.counts
+            log_library = np.log(cells.library_size.astype(np.float64))
+            condition = covariates.condition(cells.obs, log_library)
+            label_column, batch_column = _columns(labels_key, batch_key)
+            library = LibrarySampler.fit(
+                log_library,
+                _codes(condition, label_column),
+                _codes(condition, batch_column),
+                0 if label_column is None else covariates.n_levels[label_column],
+                0 if batch_column is None else covariates.n_levels[batch_column],
             )
-        else:
-            n_labels = 0 if label_column is None else covariates.n_levels[label_column]
-            generator = method.build(counts, condition, n_labels, label_column, seed)
-        genes = pd.Index(cells.var_names, dtype=object)
+            config = resolved(config, counts.shape[0])
+            history: dict[str, np.ndarray] = {}
+            generator: ExpressionGenerator | CountBaseline
+            if method.role == "model":
+                folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+                generator, history = fit_generator(
+                    counts, condition, covariates.n_levels, covariates.shares(), config, seed, folder
+                )
+            else:
+                n_labels = 0 if label_column is None else covariates.n_levels[label_column]
+                generator = method.build(counts, condition, n_labels, label_column, seed)
+        genes = pd.Index(cells.var.index, dtype=object)
         var = expression_store.text_columns(cells.var)
         return cls(generator, library, covariates, genes, labels_key, batch_key, layer, config, seed, history, var)
 
