@@ -80,15 +80,20 @@ class _Devices:
         return tree if self._examples is None else jax.device_put(tree, self._first)
 
     def divided(self, minibatch: Minibatch) -> Minibatch:
-        """The dense minibatch, its examples divided (XLA pads where they do not come out even); for compiled code."""
+        """The dense minibatch, its examples divided, filled up with padding where they do not come out even."""
         minibatch = minibatch.dense()
         if self._examples is None:
             return minibatch
-        return jax.lax.with_sharding_constraint(minibatch, self._examples)
+        n_more = -minibatch.weight.shape[0] % self._examples.num_devices
+        padded = jax.tree.map(lambda x: jnp.concatenate([x, jnp.repeat(x[-1:], n_more, axis=0)]), minibatch)
+        weight = jnp.concatenate([minibatch.weight, jnp.zeros(n_more)])
+        return jax.lax.with_sharding_constraint(replace(padded, weight=weight), self._examples)
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function` compiled, its results whole on every device."""
-        return jax.jit(function) if self._examples is None else jax.jit(function, out_shardings=self._whole)
+        """`function` compiled; what it takes and gives is whole on every device."""
+        if self._examples is None:
+            return jax.jit(function)
+        return jax.jit(function, in_shardings=self._whole, out_shardings=self._whole)
 
 
 class _Calls:
@@ -194,12 +199,14 @@ def _rounds_since_best(losses: np.ndarray) -> int | None:
 def _validator(step: TrainStep, validation: Stream, key: jax.Array, devices: _Devices) -> Callable[[TrainState], float]:
     """Weighted mean loss over all of `validation`, under the same keys in every round."""
     key = devices.on_all(key)
-    evaluate = devices.compiled(lambda state, minibatch, key: step.evaluate(state, devices.divided(minibatch), key))
+
+    def evaluate(state: TrainState, minibatch: Minibatch, number: Any, key: jax.Array) -> tuple[Any, Any]:
+        return step.evaluate(state, devices.divided(minibatch), jax.random.fold_in(key, number))
+
+    compiled = devices.compiled(evaluate)
 
     def loss(state: TrainState) -> float:
-        sums = [
-            evaluate(state, minibatch, jax.random.fold_in(key, i)) for i, minibatch in enumerate(validation.ordered())
-        ]
+        sums = [compiled(state, minibatch, np.int32(i), key) for i, minibatch in enumerate(validation.ordered())]
         totals = np.asarray(jax.device_get(sums), np.float64).sum(axis=0)
         return float(totals[0] / totals[1])
 
