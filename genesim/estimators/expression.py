@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,7 +20,7 @@ from genesim.config.model import ExpressionConfig
 from genesim.console import progress
 from genesim.data.expression import open_expression, read_expression
 from genesim.data.names import plain_frame, plain_labels
-from genesim.data.write import provenance_uns
+from genesim.data.write import provenance_uns, write_blocks
 from genesim.errors import ConditionError, ConfigError, H5adError
 from genesim.estimators import expression_store
 from genesim.estimators.covariates import LIBRARY_SIZE, Covariates
@@ -201,27 +201,56 @@ class ExpressionModel:
         Raises:
             ConditionError: An unknown level or column, or a frame of another length.
         """
+        table = self._wanted(n, obs, seed)
+        cells = self.empty_cells(table)
+        cells.X = sparse.vstack(list(self._blocks(table, seed)), format="csr", dtype=np.int32)
+        cells.uns["genesim"] = provenance_uns(self._drawn(n, obs, seed))
+        return cells
+
+    def write_sample(
+        self,
+        path: str | os.PathLike[str],
+        n: int,
+        obs: Mapping[str, Any] | pd.DataFrame | None = None,
+        seed: int = 0,
+    ) -> Path:
+        """Draw the cells of `sample` into an h5ad, or a Zarr store where `path` ends in `.zarr`, block by block.
+
+        Counts take memory for one block only; obs, about 200 bytes a cell, is made whole. Nothing partial is left at
+        `path`.
+
+        Raises:
+            ConditionError: An unknown level or column, or a frame of another length.
+            ResourceError: The location cannot be written, or the disk is full.
+        """
+        table = self._wanted(n, obs, seed)
+        return write_blocks(self.empty_cells(table), self._blocks(table, seed), path, self._drawn(n, obs, seed))
+
+    def _wanted(self, n: int, obs: Mapping[str, Any] | pd.DataFrame | None, seed: int) -> pd.DataFrame:
+        """The table of the cells to draw, every covariate given."""
         if n < 1:
             raise ConditionError(f"{n} cells were asked for", where="sample", remedy="ask for at least one")
         table = self.covariates.complete(self.covariates.table(n, obs), seed)
         if not isinstance(obs, pd.DataFrame):
             width = max(6, len(str(n)))
             table.index = pd.Index([f"cell{i:0{width}d}" for i in range(1, n + 1)], dtype=object)
+        return table
+
+    def _blocks(self, table: pd.DataFrame, seed: int) -> Iterator[sparse.csr_matrix]:
+        """Counts of the cells of `table`, some hundred at a time."""
         size = block_size(len(self.genes))
         key = rng.key(seed, "expression", "sample")
-        blocks = []
-        for first in progress(range(0, n, size), "drawing cells"):
+        for first in progress(range(0, len(table), size), "drawing cells"):
             condition = self.condition(table.iloc[first : first + size], seed, first)
-            blocks.append(sparse.csr_matrix(self.generator.sample(key, condition, first)))
-        cells = self.empty_cells(table)
-        cells.X = sparse.vstack(blocks, format="csr", dtype=np.int32)
+            yield sparse.csr_matrix(self.generator.sample(key, condition, first))
+
+    def _drawn(self, n: int, obs: Mapping[str, Any] | pd.DataFrame | None, seed: int) -> Provenance:
         settings = {
             "n": n,
             "method": self.config.method,
             "obs": dict(obs) if isinstance(obs, Mapping) else None,
         }
-        cells.uns["genesim"] = provenance_uns(Provenance("sample expression", seed, settings, synthetic=True))
-        return cells
+        return Provenance("sample expression", seed, settings, synthetic=True)
 
     def empty_cells(self, obs: pd.DataFrame) -> ad.AnnData:
         """AnnData of this model's genes without counts, for cells with this obs (levels categorical)."""

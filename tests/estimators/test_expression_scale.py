@@ -10,9 +10,12 @@ from scipy import sparse
 
 from genesim.config.model import ExpressionConfig, TrainPlan
 from genesim.data import backed_stream
-from genesim.errors import ArtefactError
+from genesim.data.expression import read_expression
+from genesim.data.write import write_blocks
+from genesim.errors import ArtefactError, InputError
 from genesim.estimators.expression import ExpressionModel
 from genesim.estimators.expression_store import generator_arrays
+from genesim.provenance.record import Provenance
 from genesim.train import loop
 
 PLAN = TrainPlan(n_steps=60, minibatch_size=32, learning_rate=5e-3, steps_per_call=20, checkpoint_every=20)
@@ -111,3 +114,49 @@ def test_a_killed_training_from_disk_goes_on_exactly(stored, tmp_path, monkeypat
     )
     with pytest.raises(ArtefactError, match="another data"):
         ExpressionModel.fit(stored, labels_key="kind", config=SMALL, stream=False, checkpoint_dir=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def model() -> ExpressionModel:
+    config = ExpressionConfig(method="independent")
+    return ExpressionModel.fit(cells(), labels_key="kind", config=config)
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
+def test_written_cells_are_the_cells_of_sample(model: ExpressionModel, tmp_path, monkeypatch, suffix) -> None:
+    monkeypatch.setattr("genesim.estimators.expression.block_size", lambda n_genes: 16)
+    path = tmp_path / f"drawn{suffix}"
+    for n, obs in ((50, {"kind": "B"}), (70, None), (3, pd.DataFrame({"kind": ["T", "B", "T"], "note": [1, 2, 3]}))):
+        drawn = model.sample(n, obs, seed=4)
+        assert model.write_sample(path, n, obs, seed=4) == path  # the last one is replaced
+        found = ad.read_h5ad(path) if suffix == ".h5ad" else ad.read_zarr(path)
+        assert found.X.dtype == drawn.X.dtype == np.int32
+        assert found.X.format == "csr"
+        assert (found.X != drawn.X).nnz == 0
+        pd.testing.assert_frame_equal(found.obs, drawn.obs, check_index_type=False)
+        pd.testing.assert_frame_equal(found.var, drawn.var, check_index_type=False)
+        assert found.uns["genesim"]["synthetic"]
+        assert found.uns["genesim"]["seed"] == 4
+        assert read_expression(path).X.sum() == drawn.X.sum()
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
+def test_a_killed_writer_leaves_nothing_and_wrong_blocks_are_refused(model, tmp_path, monkeypatch, suffix) -> None:
+    path = tmp_path / f"drawn{suffix}"
+    block = model.sample(5).X
+
+    def interrupted():
+        yield block
+        raise KeyboardInterrupt
+
+    record = Provenance("sample expression", 0, {}, synthetic=True)
+    shell = model.empty_cells(model.sample(12).obs)
+    with pytest.raises(KeyboardInterrupt):
+        write_blocks(shell, interrupted(), path, record)
+    for blocks in ([block], [block, block, block], [block[:, :4]]):
+        with pytest.raises(InputError, match=f"12 cells x {N_GENES} genes"):
+            write_blocks(shell, blocks, path, record)
+    assert not list(tmp_path.iterdir())
+    write_blocks(shell, [block, block, block[:2]], path, record)
+    assert list(tmp_path.iterdir()) == [path]
