@@ -18,7 +18,7 @@ from genesim.data.counts import to_counts
 from genesim.data.matrix import BackedView, RowReader
 
 _BLOCK_VALUES = 2**21  # stored values of one block, so that its copies take some 100 MiB at most
-_GAP_VALUES = 2**13  # two rows with fewer stored values between them are read in one go
+_GAP_VALUES = 2**16  # rows with fewer stored values between them are read in one go: a compressed piece holds as many
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,13 @@ Counts: TypeAlias = sparse.csr_matrix | BackedCounts
 
 
 def read_rows(reader: RowReader, wanted: np.ndarray, genes: np.ndarray | None) -> sparse.csr_matrix:
-    """Stored rows (ascending, distinct) as they are on disk; neighbours are read together."""
+    """Stored rows (ascending, distinct) as they are on disk; neighbours are read together, a block at most."""
     if not len(wanted):
         return sparse.csr_matrix((0, reader.shape[1] if genes is None else len(genes)), dtype=np.int32)
     begins = reader.begins
-    breaks = np.flatnonzero(begins[wanted[1:]] - begins[wanted[:-1] + 1] > _GAP_VALUES) + 1
+    apart = begins[wanted[1:]] - begins[wanted[:-1] + 1] > _GAP_VALUES
+    block = begins[wanted] // _BLOCK_VALUES
+    breaks = np.flatnonzero(apart | (block[1:] > block[:-1])) + 1
     parts = []
     for run in np.split(wanted, breaks):
         first, last = int(run[0]), int(run[-1]) + 1

@@ -1,5 +1,7 @@
 """Training from counts that stay on disk, and writing cells that never stand in memory together."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import anndata as ad
@@ -18,6 +20,7 @@ from genesim.estimators.expression_store import generator_arrays
 from genesim.provenance.record import Provenance
 from genesim.train import loop
 
+ROOT = Path(__file__).resolve().parents[2]
 PLAN = TrainPlan(n_steps=60, minibatch_size=32, learning_rate=5e-3, steps_per_call=20, checkpoint_every=20)
 SMALL = ExpressionConfig(
     n_latent=3, n_hidden=16, n_layers=1, n_flow_layers=1, n_flow_steps=4, loading_penalty=0.0, vae=PLAN, flow=PLAN
@@ -160,3 +163,22 @@ def test_a_killed_writer_leaves_nothing_and_wrong_blocks_are_refused(model, tmp_
     assert not list(tmp_path.iterdir())
     write_blocks(shell, [block, block, block[:2]], path, record)
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_cells_on_disk(tmp_path) -> None:
+    """100,000 cells take little more than 20,000 from disk, and the size of their counts more in memory."""
+    pytest.importorskip("resource")
+    peak: dict[tuple[str, int], float] = {}
+    for n_cells in (20_000, 100_000):
+        command = [sys.executable, str(ROOT / "benchmarks" / "scale.py"), "--formats", "h5ad", "--steps", "20"]
+        command += ["--cells", str(n_cells), "--out", str(tmp_path), "--folder", str(tmp_path), "--minibatch", "128"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        found = pd.read_csv(tmp_path / "scale.csv").set_index("source")
+        assert (found["n_cells"] == n_cells).all()
+        for source in ("disk", "memory"):
+            peak[source, n_cells] = found.loc[source, "peak_rss_gib"] * 1024
+        assert found.loc["disk", "loader_cells_s"] > 3 * found.loc["disk", "train_cells_s"]
+    values_mib = 80_000 * 2000 * 0.05 * 8 / 2**20  # what 80,000 more cells hold, once
+    assert peak["memory", 100_000] - peak["memory", 20_000] > 1.5 * values_mib
+    assert peak["disk", 100_000] - peak["disk", 20_000] < values_mib
