@@ -70,8 +70,12 @@ def _optimiser(plan: TrainPlan) -> optax.GradientTransformation:
 
 
 def _precision(plan: TrainPlan) -> AbstractContextManager[None]:
-    """What matrix products are traced under, and their gradients after them: bfloat16 factors, float32 sums."""
-    return jax.default_matmul_precision("BF16_BF16_F32") if plan.precision == "bfloat16" else nullcontext()
+    """What matrix products are traced under, and their gradients after them: bfloat16 factors, float32 sums.
+
+    Not on a CPU, where XLA (jaxlib 0.10.2) has no such products: it takes float32, or ends the process.
+    """
+    wanted = plan.precision == "bfloat16" and jax.default_backend() != "cpu"
+    return jax.default_matmul_precision("BF16_BF16_F32") if wanted else nullcontext()
 
 
 def _split(model: nnx.Module) -> tuple[Any, Any, Any]:
