@@ -20,6 +20,8 @@ class TrainPlan(Record):
     weight_decay: float = Field(1e-4, ge=0)
     gradient_clip: PositiveFloat = 5.0
     """Largest global norm of a gradient."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Factors of matrix products in training by gradients; sums and all else stay float32. On a CPU always float32."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
     """Decay of the parameters' moving average; 0 keeps the last parameters."""
     steps_per_call: PositiveInt = 100

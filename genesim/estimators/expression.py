@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,9 +18,9 @@ from genesim import rng
 from genesim.config.base import parse
 from genesim.config.model import ExpressionConfig
 from genesim.console import progress
-from genesim.data.expression import read_expression
+from genesim.data.expression import open_expression, read_expression
 from genesim.data.names import plain_frame, plain_labels
-from genesim.data.write import provenance_uns
+from genesim.data.write import provenance_uns, write_blocks
 from genesim.errors import ConditionError, ConfigError, H5adError
 from genesim.estimators import expression_store
 from genesim.estimators.covariates import LIBRARY_SIZE, Covariates
@@ -84,11 +84,12 @@ class ExpressionModel:
         config: ExpressionConfig | None = None,
         seed: int = 0,
         checkpoint_dir: str | os.PathLike[str] | None = None,
+        stream: bool | None = None,
     ) -> ExpressionModel:
         """Train on integer counts.
 
         Args:
-            adata: AnnData (in memory, a view, backed) or the path of an h5ad; never changed.
+            adata: AnnData (in memory, a view, backed) or the path of an h5ad or a Zarr store; never changed.
             labels_key: Column of obs with cell types.
             batch_key: Column of obs with experimental batches.
             categorical_covariate_keys: Further categorical columns.
@@ -97,6 +98,8 @@ class ExpressionModel:
             config: Method, sizes and training lengths.
             seed: Decides every draw; the same seed, versions and machine give the same model.
             checkpoint_dir: Folder from which a killed training goes on exactly.
+            stream: Whether counts stay on disk, so that memory does not grow with them; None does so where reading
+                them would take more than 1 GiB. Baselines read them whole.
 
         Raises:
             H5adError: The input is damaged, is not counts, or lacks a key.
@@ -105,38 +108,39 @@ class ExpressionModel:
         config = config or ExpressionConfig()
         categorical = [key for key in (labels_key, batch_key) if key is not None] + list(categorical_covariate_keys)
         continuous = list(continuous_covariate_keys)
-        cells = read_expression(
+        method = spec("expression", config.method)
+        with open_expression(
             adata,
             layer=layer,
             labels_key=labels_key,
             batch_key=batch_key,
             covariate_keys=[*categorical_covariate_keys, *continuous],
-        )
-        covariates = Covariates.fit(cells.obs, categorical, continuous)
-        counts = sparse.csr_matrix(cells.X)
-        log_library = np.log(np.asarray(counts.sum(axis=1), np.float64).ravel())
-        condition = covariates.condition(cells.obs, log_library)
-        label_column, batch_column = _columns(labels_key, batch_key)
-        library = LibrarySampler.fit(
-            log_library,
-            _codes(condition, label_column),
-            _codes(condition, batch_column),
-            0 if label_column is None else covariates.n_levels[label_column],
-            0 if batch_column is None else covariates.n_levels[batch_column],
-        )
-        config = resolved(config, counts.shape[0])
-        history: dict[str, np.ndarray] = {}
-        generator: ExpressionGenerator | CountBaseline
-        method = spec("expression", config.method)
-        if method.role == "model":
-            folder = None if checkpoint_dir is None else Path(checkpoint_dir)
-            generator, history = fit_generator(
-                counts, condition, covariates.n_levels, covariates.shares(), config, seed, folder
+            stream=stream if method.role == "model" else False,
+        ) as cells:
+            covariates = Covariates.fit(cells.obs, categorical, continuous)
+            counts = cells.counts
+            log_library = np.log(cells.library_size.astype(np.float64))
+            condition = covariates.condition(cells.obs, log_library)
+            label_column, batch_column = _columns(labels_key, batch_key)
+            library = LibrarySampler.fit(
+                log_library,
+                _codes(condition, label_column),
+                _codes(condition, batch_column),
+                0 if label_column is None else covariates.n_levels[label_column],
+                0 if batch_column is None else covariates.n_levels[batch_column],
             )
-        else:
-            n_labels = 0 if label_column is None else covariates.n_levels[label_column]
-            generator = method.build(counts, condition, n_labels, label_column, seed)
-        genes = pd.Index(cells.var_names, dtype=object)
+            config = resolved(config, counts.shape[0])
+            history: dict[str, np.ndarray] = {}
+            generator: ExpressionGenerator | CountBaseline
+            if method.role == "model":
+                folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+                generator, history = fit_generator(
+                    counts, condition, covariates.n_levels, covariates.shares(), config, seed, folder
+                )
+            else:
+                n_labels = 0 if label_column is None else covariates.n_levels[label_column]
+                generator = method.build(counts, condition, n_labels, label_column, seed)
+        genes = pd.Index(cells.var.index, dtype=object)
         var = expression_store.text_columns(cells.var)
         return cls(generator, library, covariates, genes, labels_key, batch_key, layer, config, seed, history, var)
 
@@ -197,27 +201,56 @@ class ExpressionModel:
         Raises:
             ConditionError: An unknown level or column, or a frame of another length.
         """
+        table = self._wanted(n, obs, seed)
+        cells = self.empty_cells(table)
+        cells.X = sparse.vstack(list(self._blocks(table, seed)), format="csr", dtype=np.int32)
+        cells.uns["genesim"] = provenance_uns(self._drawn(n, obs, seed))
+        return cells
+
+    def write_sample(
+        self,
+        path: str | os.PathLike[str],
+        n: int,
+        obs: Mapping[str, Any] | pd.DataFrame | None = None,
+        seed: int = 0,
+    ) -> Path:
+        """Draw the cells of `sample` into an h5ad, or a Zarr store where `path` ends in `.zarr`, block by block.
+
+        Counts take memory for one block only; obs, about 200 bytes a cell, is made whole. Nothing partial is left at
+        `path`.
+
+        Raises:
+            ConditionError: An unknown level or column, or a frame of another length.
+            ResourceError: The location cannot be written, or the disk is full.
+        """
+        table = self._wanted(n, obs, seed)
+        return write_blocks(self.empty_cells(table), self._blocks(table, seed), path, self._drawn(n, obs, seed))
+
+    def _wanted(self, n: int, obs: Mapping[str, Any] | pd.DataFrame | None, seed: int) -> pd.DataFrame:
+        """The table of the cells to draw, every covariate given."""
         if n < 1:
             raise ConditionError(f"{n} cells were asked for", where="sample", remedy="ask for at least one")
         table = self.covariates.complete(self.covariates.table(n, obs), seed)
         if not isinstance(obs, pd.DataFrame):
             width = max(6, len(str(n)))
             table.index = pd.Index([f"cell{i:0{width}d}" for i in range(1, n + 1)], dtype=object)
+        return table
+
+    def _blocks(self, table: pd.DataFrame, seed: int) -> Iterator[sparse.csr_matrix]:
+        """Counts of the cells of `table`, some hundred at a time."""
         size = block_size(len(self.genes))
         key = rng.key(seed, "expression", "sample")
-        blocks = []
-        for first in progress(range(0, n, size), "drawing cells"):
+        for first in progress(range(0, len(table), size), "drawing cells"):
             condition = self.condition(table.iloc[first : first + size], seed, first)
-            blocks.append(self.generator.sample(key, condition, first))
-        cells = self.empty_cells(table)
-        cells.X = sparse.vstack(blocks, format="csr", dtype=np.int32)
+            yield self.generator.sample(key, condition, first)
+
+    def _drawn(self, n: int, obs: Mapping[str, Any] | pd.DataFrame | None, seed: int) -> Provenance:
         settings = {
             "n": n,
             "method": self.config.method,
             "obs": dict(obs) if isinstance(obs, Mapping) else None,
         }
-        cells.uns["genesim"] = provenance_uns(Provenance("sample expression", seed, settings, synthetic=True))
-        return cells
+        return Provenance("sample expression", seed, settings, synthetic=True)
 
     def empty_cells(self, obs: pd.DataFrame) -> ad.AnnData:
         """AnnData of this model's genes without counts, for cells with this obs (levels categorical)."""

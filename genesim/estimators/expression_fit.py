@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from scipy import sparse
 from genesim import rng
 from genesim.config.model import ExpressionConfig
 from genesim.console import log
+from genesim.data.backed import BackedCounts, Counts, blocks_of
+from genesim.data.backed_stream import BackedStream
 from genesim.data.stream import ArrayStream
 from genesim.models.expression.flow import LatentFlow
 from genesim.models.expression.generator import ExpressionGenerator, take
@@ -37,29 +41,49 @@ _MAX_ELEMENTS = 2**23
 """Largest cells x genes that dispersions are refitted on."""
 
 
-def gene_statistics(counts: sparse.csr_matrix) -> GeneStatistics:
-    """Standardisation and first guesses of the VAE, without densifying.
+def gene_statistics(counts: Counts) -> GeneStatistics:
+    """Standardisation and first guesses of the VAE, in one pass over blocks of cells, without densifying.
 
     Theta is the moment estimate under mean = library size x pooled frequency.
     """
-    n_cells = counts.shape[0]
-    values = counts.astype(np.float64)
-    library = np.asarray(values.sum(axis=1)).ravel()
-    total = np.asarray(values.sum(axis=0)).ravel() + 0.25
+    n_cells, n_genes = counts.shape
+    total, squares, weighted, logs, log_squares = np.zeros((5, n_genes))
+    library = np.zeros(n_cells)
+    for first, block in blocks_of(counts):
+        size = np.asarray(block.sum(axis=1), np.float64).ravel()
+        library[first : first + len(size)] = size
+        value, of_cell = block.data.astype(np.float64), np.repeat(size, np.diff(block.indptr))
+        scaled = np.log1p(value * (SCALE / np.maximum(of_cell, 1.0)))
+        # Entry by entry in the order of the cells, so that sums do not depend on the blocks.
+        np.add.at(total, block.indices, value)
+        np.add.at(squares, block.indices, value**2)
+        np.add.at(weighted, block.indices, value * of_cell)
+        np.add.at(logs, block.indices, scaled)
+        np.add.at(log_squares, block.indices, scaled**2)
+    total += 0.25
     frequency = total / total.sum()
-    squares = np.asarray(values.multiply(values).sum(axis=0)).ravel()
-    weighted = np.asarray(values.multiply(library[:, None]).sum(axis=0)).ravel()
     power = float((library**2).sum())
     residual = squares - 2 * frequency * weighted + frequency**2 * power
     excess = np.maximum(residual - frequency * library.sum(), 1e-8)
     log_theta = np.clip(np.log(frequency**2 * power / excess), -2.0, 3.0)
-    scaled = sparse.csr_matrix(sparse.diags(SCALE / np.maximum(library, 1.0)) @ values)
-    scaled.data = np.log1p(scaled.data)
-    mean = np.asarray(scaled.mean(axis=0)).ravel()
-    variance = np.asarray(scaled.multiply(scaled).mean(axis=0)).ravel() - mean**2
+    mean = logs / n_cells
+    variance = log_squares / n_cells - mean**2
     # A gene seen in one cell of many has a tiny SD: the floor keeps that cell from ruling the encoder.
     sd = np.maximum(np.sqrt(np.maximum(variance, 0.0)), 0.05)
     return GeneStatistics(mean, sd, np.log(frequency), np.clip(log_theta, LOG_THETA_MIN, LOG_THETA_MAX), n_cells)
+
+
+@contextmanager
+def _stream(
+    counts: Counts, rows: np.ndarray, condition: Condition, size: int, seed: int, name: str
+) -> Iterator[ArrayStream | BackedStream]:
+    """Shuffled minibatches of some of the cells, from memory or from disk."""
+    chosen = take(condition, rows)
+    if isinstance(counts, BackedCounts):
+        with closing(BackedStream(counts.select(rows), chosen, size, seed, name)) as stream:
+            yield stream
+    else:
+        yield ArrayStream(counts[rows], chosen, size, seed, name)
 
 
 def resolved(config: ExpressionConfig, n_cells: int) -> ExpressionConfig:
@@ -83,7 +107,7 @@ def held_out(n_cells: int, share: float, seed: int) -> tuple[np.ndarray, np.ndar
 
 
 def _fit_vae(
-    counts: sparse.csr_matrix,
+    counts: Counts,
     condition: Condition,
     n_levels: tuple[int, ...],
     shares: list[np.ndarray],
@@ -100,19 +124,18 @@ def _fit_vae(
         config,
         rngs=nnx.Rngs(rng.key(seed, "expression", "vae", "init")),
     )
-    streams = [
-        ArrayStream(counts[rows], take(condition, rows), config.vae.minibatch_size, seed, f"vae {name}")
-        for name, rows in (("train", train), ("validation", validation))
-        if len(rows)
-    ]
-    key = rng.key(seed, "expression", "vae")
-    held = streams[1] if len(streams) > 1 else None
-    return fit(vae, streams[0], config.vae, key, validation=held, checkpoint_dir=checkpoint_dir)
+    with ExitStack() as opened:
+        streams = [
+            opened.enter_context(_stream(counts, rows, condition, config.vae.minibatch_size, seed, f"vae {name}"))
+            for name, rows in (("train", train), ("validation", validation))
+            if len(rows)
+        ]
+        key = rng.key(seed, "expression", "vae")
+        held = streams[1] if len(streams) > 1 else None
+        return fit(vae, streams[0], config.vae, key, validation=held, checkpoint_dir=checkpoint_dir)
 
 
-def refit_dispersion(
-    vae: NbVae, counts: sparse.csr_matrix, condition: Condition, posterior: np.ndarray, seed: int
-) -> None:
+def refit_dispersion(vae: NbVae, counts: Counts, condition: Condition, posterior: np.ndarray, seed: int) -> None:
     """Move each gene's log theta half of the way to its maximum likelihood at the trained rates.
 
     In training, dropout and posterior noise pass for noise of the cells, so the bound's theta is too small and
@@ -131,7 +154,7 @@ def refit_dispersion(
     vae.log_theta[...] = vae.log_theta[...] + jnp.asarray(0.5 * change, jnp.float32)
 
 
-def calibrate_means(generator: ExpressionGenerator, counts: sparse.csr_matrix, condition: Condition, seed: int) -> None:
+def calibrate_means(generator: ExpressionGenerator, counts: Counts, condition: Condition, seed: int) -> None:
     """Scale each gene, over all cells and then in each level of each covariate, to its training total.
 
     The penalties weaken fold changes between levels where cells are few. One pass of iterative proportional
@@ -230,7 +253,7 @@ def _fit_flow(
 
 
 def fit_generator(
-    counts: sparse.csr_matrix,
+    counts: Counts,
     condition: Condition,
     n_levels: tuple[int, ...],
     shares: list[np.ndarray],
@@ -241,7 +264,7 @@ def fit_generator(
     """Train the VAE, encode every cell, refit dispersions, train the flow, correct scale and gene means.
 
     Args:
-        counts: Training counts [cell, gene]; cells without counts are not allowed.
+        counts: Training counts [cell, gene], in memory or on disk; cells without counts are not allowed.
         condition: One row a cell.
         n_levels: Levels of each categorical covariate.
         shares: Share of each level, one array a covariate.

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Float, Int
+from scipy import sparse
 
 from genesim import rng
 from genesim.models.expression.draws import MAX_COUNT, draw_counts

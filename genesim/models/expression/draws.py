@@ -174,7 +174,8 @@ def draw_counts(
     changes = none if fold is None else np.asarray(fold, np.float32)
     index, value = np.empty(mean.shape, np.int32), np.empty(mean.shape, np.int32)
     n = np.empty(len(mean), np.int64)
-    _draw(seeds, mean, theta, changes, *tables, index, value, n)
+    drawn, target, edges = tables
+    _draw(seeds, mean, theta, changes, drawn, target, edges, index, value, n)
     indptr = np.concatenate([[0], np.cumsum(n)])
     flat_index, flat_value = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.int32)
     _flatten(index, value, indptr, flat_index, flat_value)
