@@ -10,24 +10,19 @@ was, and fits again only what changed (data, settings, or the source files of ge
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from cases import MAKERS, Case, arguments, cases
+from fits import MODEL_SOURCES, digest, fit_genesim, sources, to_parts
 from peers import scvi_of_case
 from record import write_record
 from scipy import sparse
 
-import genesim
 from genesim import rng
 from genesim.config.evaluate import EvaluateConfig
 from genesim.config.model import ExpressionConfig
@@ -36,20 +31,6 @@ from genesim.evaluate.copying import copying_scores
 from genesim.evaluate.expression import evaluate_expression
 from genesim.evaluate.score import Score
 
-PACKAGE = Path(genesim.__file__).resolve().parent
-SCRIPT = Path(__file__).resolve().parent / "fit_genesim.py"
-MODEL_SOURCES = (
-    "models/expression/*.py",
-    "models/base.py",
-    "estimators/expression*.py",
-    "estimators/covariates.py",
-    "nn/*.py",
-    "train/*.py",
-    "config/model.py",
-    "data/expression.py",
-    "data/stream.py",
-    "rng.py",
-)
 METRIC_SOURCES = (
     "metrics/expression.py",
     "metrics/distribution.py",
@@ -57,36 +38,13 @@ METRIC_SOURCES = (
     "evaluate/copying.py",
     "config/evaluate.py",
 )
+PARTS = ("train", "test")
 FLOOR, NULL = "real", "independent"
 REUSE = {FLOOR, "scvi_pp"}
 """Rows that are training cells, or latents and library sizes of training cells: no new cells in the full sense."""
 GENERATORS = (FLOOR, NULL, "copula", "scvi_prior", "scvi_pp", "genesim")
-BASELINES_VERSION = 1  # raise it when the draws of `independent` or `copula` change
 COSTS = ("fit_cpu_s", "fit_wall_s", "sample_cpu_s", "sample_wall_s", "peak_rss_mb", "held_out_negative_elbo")
 """Figures of a fit that the summary compares as well (lower is better)."""
-
-
-def sources(patterns: tuple[str, ...]) -> str:
-    """Twelve hexadecimal digits of the contents of genesim's files that match."""
-    found = hashlib.sha256()
-    for path in sorted(path for pattern in patterns for path in PACKAGE.glob(pattern)):
-        found.update(str(path.relative_to(PACKAGE)).encode() + path.read_bytes())
-    return found.hexdigest()[:12]
-
-
-def key(*parts: Any) -> str:
-    """Twenty hexadecimal digits of anything JSON can say."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:20]
-
-
-def data_key(case: Case) -> str:
-    """Twelve hexadecimal digits of both halves' counts and labels."""
-    found = hashlib.sha256()
-    for part in ("train", "test"):
-        counts = case.counts(part)
-        for array in (counts.indptr, counts.indices, counts.data, case.labels(part)):
-            found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()[:12]
 
 
 def configs(variants: Path | None) -> dict[str, dict[str, Any]]:
@@ -103,46 +61,33 @@ def configs(variants: Path | None) -> dict[str, dict[str, Any]]:
     return found
 
 
-def fit_genesim(cache: Path, data: Path, case: Case, config: dict[str, Any]) -> Path:
-    """Fit in a process of its own, unless the cache has it: the stem of `.npz` (counts) and `.json` (figures)."""
-    baseline = config.get("method", "vae") != "vae"
-    code = BASELINES_VERSION if baseline else sources(MODEL_SOURCES)
-    stem = cache / f"genesim_{key(data_key(case), case.seed, config, code)}"
-    if not stem.with_suffix(".json").is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as work:
-            folder = Path(work)
-            settings = {"data": str(data.resolve()), "dataset": case.name, "seed": case.seed, "config": config}
-            (folder / "settings.json").write_text(json.dumps(settings))
-            # One thread, as the peers have.
-            environment = os.environ | {"OMP_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
-            names = ["settings.json", "output.npz", "output.json"]
-            command = [sys.executable, str(SCRIPT), *(str(folder / name) for name in names)]
-            subprocess.run(command, env=environment, check=True)
-            (folder / "output.npz").replace(stem.with_suffix(".npz"))
-            (folder / "output.json").replace(stem.with_suffix(".json"))  # last: its presence means complete
-    return stem
-
-
 def drawn(
-    asked: Any, case: Case, generator: str, config: dict[str, Any] | None
+    cache: Path, case: Case, generator: str, config: dict[str, Any] | None
 ) -> tuple[sparse.csr_matrix, dict[str, float]] | None:
     """Counts of one cell a training cell, of its label, and the figures of the fit; None where scVI cannot run."""
     if generator == FLOOR:
         return case.counts("train"), {}
-    if generator.startswith("scvi_"):
-        fit = scvi_of_case(asked.cache, case)
-        if fit is None:
-            return None
-        counts, figures, own = getattr(fit, generator[5:]), dict(fit.figures), f"{generator[5:]}_sample_"
-        for name in [name for name in figures if "_sample_" in name]:
-            value = figures.pop(name)
-            if name.startswith(own):
-                figures[name.split("_", 1)[1]] = value
-        return counts, figures
-    assert config is not None
-    stem = fit_genesim(asked.cache, asked.data, case, config)
-    return sparse.load_npz(stem.with_suffix(".npz")), json.loads(stem.with_suffix(".json").read_text())["figures"]
+    if config is not None:
+        parts = {part: case.counts(part) for part in PARTS}
+        labels = {part: case.labels(part) for part in parts}
+        found = fit_genesim(
+            cache,
+            parts["train"],
+            labels["train"],
+            sample_labels=labels["train"],
+            test=parts["test"],
+            test_labels=labels["test"],
+            seed=case.seed,
+            config=config,
+        )
+        return found.counts("drawn"), found.figures
+    fit = scvi_of_case(cache, case)
+    if fit is None:
+        return None
+    kind = generator.removeprefix("scvi_")
+    figures = {name: value for name, value in fit.figures.items() if "_sample_" not in name}
+    figures |= {f"sample_{unit}_s": fit.figures[f"{kind}_sample_{unit}_s"] for unit in ("wall", "cpu")}
+    return fit.counts(kind), figures
 
 
 def matched(case: Case, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -182,18 +127,20 @@ def scores(case: Case, counts: sparse.csr_matrix, config: EvaluateConfig) -> dic
     return {score.metric: score.value for score in found} | {"n_cells": len(rows)}
 
 
-def row(asked: Any, case: Case, generator: str, config: dict[str, Any] | None) -> dict[str, float] | None:
+def row(
+    cache: Path, case: Case, generator: str, config: dict[str, Any] | None, evaluate: EvaluateConfig
+) -> dict[str, float] | None:
     """Scores and figures of one generator on one divided data set, from the cache where it has them."""
-    found = drawn(asked, case, generator, config)
+    found = drawn(cache, case, generator, config)
     if found is None:
         return None
     counts, figures = found
-    evaluate = EvaluateConfig(max_cells=asked.max_cells, n_bootstrap=5)
-    content = hashlib.sha256(counts.indptr.tobytes() + counts.indices.tobytes() + counts.data.tobytes()).hexdigest()
-    code = sources(METRIC_SOURCES)
-    path = asked.cache / f"scores_{key(data_key(case), case.seed, content, evaluate.model_dump(), code)}.json"
+    halves = {part: to_parts(part, case.counts(part)) | {f"{part}_labels": case.labels(part)} for part in PARTS}
+    settings = [case.seed, evaluate.model_dump(mode="json"), sources(METRIC_SOURCES)]
+    name = digest(halves["train"] | halves["test"] | to_parts("drawn", counts), settings)
+    path = cache / f"scores_{name}.json"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(scores(case, counts, evaluate)))
         partial.replace(path)
@@ -281,10 +228,11 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown generators {', '.join(unknown)}; known: {', '.join({*GENERATORS, *settings})}")
     asked.out.mkdir(parents=True, exist_ok=True)
+    evaluate = EvaluateConfig(max_cells=asked.max_cells, n_bootstrap=5)  # its intervals are not used
     rows: list[dict[str, Any]] = []
     for case in cases(asked.data, asked.datasets, asked.seeds):
         for generator in asked.generators:
-            found = row(asked, case, generator, settings.get(generator))
+            found = row(asked.cache, case, generator, settings.get(generator), evaluate)
             if found is None:
                 continue
             start = {"dataset": case.name, "seed": case.seed, "generator": generator}

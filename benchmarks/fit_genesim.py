@@ -1,10 +1,9 @@
-"""Fit one genesim generator on a data set's training half, in a process of its own, and write what it draws.
+"""Fit `ExpressionModel` on training cells and write what the benchmarks need: `peers/scvi_fit.py` for genesim.
 
-    python fit_genesim.py settings.json output.npz output.json
+    python fit_genesim.py input.npz settings.json output.npz output.json
 
-`settings.json`: data, dataset, seed, config (changes to ExpressionConfig). One cell is drawn for each training cell, of
-its label; the library size is the generator's own. Times leave out imports and reading; they hold compilation.
-`peak_rss_mb` is the whole process.
+`input.npz` and `settings.json` as `fits.fit_genesim` writes them. Times leave out imports, reading and writing; they
+hold compilation. `peak_rss_mb` is the whole process.
 """
 
 from __future__ import annotations
@@ -15,32 +14,48 @@ import sys
 import time
 from pathlib import Path
 
+import anndata as ad
 import numpy as np
 import pandas as pd
-from cases import make
+from fits import from_parts, to_parts
 from scipy import sparse
 
 from genesim.config.model import ExpressionConfig
 from genesim.estimators.expression import ExpressionModel
 
 
+def _cells(counts: sparse.csr_matrix, labels: np.ndarray) -> ad.AnnData:
+    names = [[f"{kind}{i}" for i in range(n)] for kind, n in zip(("cell", "gene"), counts.shape)]
+    obs = pd.DataFrame({"label": labels.astype(object)}, index=pd.Index(names[0], dtype=object))
+    return ad.AnnData(counts.astype(np.float32), obs=obs, var=pd.DataFrame(index=pd.Index(names[1], dtype=object)))
+
+
 def main() -> None:
-    settings_path, arrays_out, figures_out = map(Path, sys.argv[1:4])
+    source, settings_path, arrays_out, figures_out = map(Path, sys.argv[1:5])
     settings = json.loads(settings_path.read_text())
-    case = make(settings["dataset"], Path(settings["data"]), settings["seed"])
-    config = ExpressionConfig.model_validate(settings["config"])
+    with np.load(source) as found:
+        arrays = dict(found)
+    train = _cells(from_parts(arrays, "train"), arrays["train_labels"])
+    test, asked = _cells(from_parts(arrays, "test"), arrays["test_labels"]), arrays["sample_labels"]
+    config, seed = ExpressionConfig.model_validate(settings["config"]), settings["seed"]
 
     wall, cpu = time.perf_counter(), time.process_time()
-    model = ExpressionModel.fit(case.train, labels_key=case.labels_key, config=config, seed=case.seed)
+    model = ExpressionModel.fit(train, labels_key="label", config=config, seed=seed)
     figures = {"fit_wall_s": time.perf_counter() - wall, "fit_cpu_s": time.process_time() - cpu}
-    wall, cpu = time.perf_counter(), time.process_time()
-    drawn = model.sample(case.train.n_obs, obs=pd.DataFrame({case.labels_key: case.labels("train")}), seed=case.seed)
-    figures |= {"sample_wall_s": time.perf_counter() - wall, "sample_cpu_s": time.process_time() - cpu}
+    out: dict[str, np.ndarray] = {}
+    if len(asked):
+        wall, cpu = time.perf_counter(), time.process_time()
+        drawn = model.sample(len(asked), obs=pd.DataFrame({"label": asked.astype(object)}), seed=seed)
+        figures |= {"sample_wall_s": time.perf_counter() - wall, "sample_cpu_s": time.process_time() - cpu}
+        out |= to_parts("drawn", sparse.csr_matrix(drawn.X))
     if config.method == "vae":
         figures["n_steps"] = model.config.vae.n_steps + model.config.flow.n_steps
-        figures["held_out_negative_elbo"] = -float(model.score_cells(case.test, seed=case.seed).mean())
+        if test.n_obs:
+            figures["held_out_negative_elbo"] = -float(model.score_cells(test, seed=seed).mean())
+    if settings["rates"]:
+        out["rates"] = np.asarray(model.denoise(train, library_size=1.0).X, np.float32)
     figures["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    sparse.save_npz(arrays_out, sparse.csr_matrix(drawn.X, dtype=np.int32))
+    np.savez(arrays_out, **out)
     figures_out.write_text(json.dumps({"figures": figures, "config": model.config.model_dump(mode="json")}, indent=1))
 
 
