@@ -40,9 +40,9 @@ METRIC_SOURCES = (
 )
 PARTS = ("train", "test")
 FLOOR, NULL = "real", "independent"
-REUSE = {FLOOR, "scvi_pp"}
+REUSE = {FLOOR, "scvi_pp", "scvi_long_pp"}
 """Rows that are training cells, or latents and library sizes of training cells: no new cells in the full sense."""
-GENERATORS = (FLOOR, NULL, "copula", "scvi_prior", "scvi_pp", "genesim")
+GENERATORS = (FLOOR, NULL, "copula", "scvi_prior", "scvi_long_prior", "scvi_pp", "scvi_long_pp", "genesim")
 COSTS = ("fit_cpu_s", "fit_wall_s", "sample_cpu_s", "sample_wall_s", "peak_rss_mb", "held_out_negative_elbo")
 """Figures of a fit that the summary compares as well (lower is better)."""
 
@@ -64,7 +64,7 @@ def configs(variants: Path | None) -> dict[str, dict[str, Any]]:
 def drawn(
     cache: Path, case: Case, generator: str, config: dict[str, Any] | None
 ) -> tuple[sparse.csr_matrix, dict[str, float]] | None:
-    """Counts of one cell a training cell, of its label, and the figures of the fit; None where scVI cannot run."""
+    """Counts of one cell a training cell, of its label, and the figures of the fit; None where scVI has none."""
     if generator == FLOOR:
         return case.counts("train"), {}
     if config is not None:
@@ -81,10 +81,10 @@ def drawn(
             config=config,
         )
         return found.counts("drawn"), found.figures
-    fit = scvi_of_case(cache, case)
+    fit = scvi_of_case(cache, case, long="long" in generator)
     if fit is None:
         return None
-    kind = generator.removeprefix("scvi_")
+    kind = generator.removeprefix("scvi_").removeprefix("long_")
     figures = {name: value for name, value in fit.figures.items() if "_sample_" not in name}
     figures |= {f"sample_{unit}_s": fit.figures[f"{kind}_sample_{unit}_s"] for unit in ("wall", "cpu")}
     return fit.counts(kind), figures
