@@ -171,6 +171,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     for (dataset, metric), group in wanted.groupby(["dataset", "metric"], sort=False):
         values = group.pivot(index="seed", columns="generator", values="value").reindex(columns=order)
         mean, sd = values.mean(), values.std()
+        metric = str(metric)
         found: dict[str, Any] = {"dataset": dataset, "metric": metric, "n_seeds": len(values)}
         found |= {name: mean[name] for name in order} | {f"{name}_sd": sd[name] for name in order}
         if metric in EXPRESSION:
@@ -207,8 +208,8 @@ def figure(wide: pd.DataFrame, generators: list[str], path: Path) -> None:
             x = part[f"{name}_normalised"].clip(low, high)
             error = part[f"{name}_normalised_sd"].fillna(0.0)
             axis.errorbar(x, at, xerr=error, fmt="o", ms=4, lw=0.8, label=name, color=f"C{i}")
-        for at, style in ((0.0, "-"), (1.0, "--")):
-            axis.axvline(at, color="0.6", lw=0.8, ls=style, zorder=0)
+        for end, style in ((0.0, "-"), (1.0, "--")):
+            axis.axvline(end, color="0.6", lw=0.8, ls=style, zorder=0)
         axis.set(title=dataset, xlim=(low, high + 0.05), xlabel="0 floor, 1 null")
         axis.title.set_fontsize(9)
     axes[0].set_yticks(range(len(metrics)), [EXPRESSION[m].label for m in metrics], fontsize=7)

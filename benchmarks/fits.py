@@ -110,7 +110,7 @@ def run(
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache.resolve()) as work:
             folder = Path(work)
-            np.savez(folder / "input.npz", **arrays)
+            np.savez(folder / "input.npz", **arrays)  # type: ignore[arg-type]
             (folder / "settings.json").write_text(json.dumps(settings))
             names = ("input.npz", "settings.json", "output.npz", "output.json")
             files = [str(folder / name) for name in names]

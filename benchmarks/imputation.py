@@ -19,7 +19,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 from cases import MAKERS, arguments
-from fits import MODEL_SOURCES, fit_genesim, sources
+from fits import MODEL_SOURCES, Fit, fit_genesim, sources
 from jaxtyping import Float
 from peers import fit_scvi
 from record import write_record
@@ -126,6 +126,7 @@ def measured(method: str, a: sparse.csr_matrix, b: sparse.csr_matrix, seed: int,
     elif method == "raw":
         rates = raw(a)
     else:
+        fit: Fit | None
         if method == "genesim":
             fit = fit_genesim(cache, a, unlabelled, rates=True, seed=seed, config={})
         else:
@@ -140,7 +141,7 @@ def figure(table: pd.DataFrame, path: Path) -> None:
     """Share of the pooled mean's loss that each method removes: a panel a loss, mean over seeds, SD as bars."""
     from matplotlib.figure import Figure
 
-    metrics = [name for name in table if str(name).endswith("_explained")]
+    metrics = [str(name) for name in table if str(name).endswith("_explained")]
     picture = Figure(figsize=(3.2 * len(metrics), 3.2), layout="constrained")
     datasets = list(dict.fromkeys(table["dataset"]))
     shown = [name for name in METHODS if name in set(table["method"]) - {"pooled_mean"}]
