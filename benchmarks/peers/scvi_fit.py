@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import logging
-import resource
 import sys
 import time
 import warnings
@@ -31,6 +30,12 @@ import torch
 from scipy import sparse
 
 BLOCK = 512
+
+
+def peak_rss_mb() -> float:
+    """Peak resident memory of this process, MB (Linux). `ru_maxrss` would start at that of the parent."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def read_counts(arrays: Any, name: str) -> sparse.csr_matrix:
@@ -133,7 +138,7 @@ def main() -> None:
     if settings["rates"]:
         rates = model.get_normalized_expression(n_samples=settings["n_latent_draws"], return_numpy=True)
         out["rates"] = np.asarray(rates, np.float32)
-    figures["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    figures["peak_rss_mb"] = peak_rss_mb()
     np.savez(arrays_out, **out)
     versions = {"scvi-tools": scvi.__version__, "torch": torch.__version__}
     figures_out.write_text(json.dumps({"figures": figures, "versions": versions, "settings": settings}, indent=1))
