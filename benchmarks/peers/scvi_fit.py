@@ -105,7 +105,7 @@ def main() -> None:
         enable_progress_bar=False,
     )
     figures: dict[str, float] = {"fit_wall_s": time.perf_counter() - wall, "fit_cpu_s": time.process_time() - cpu}
-    n_epochs = len(model.history["elbo_validation"])
+    n_epochs = len(model.history["elbo_train"])
     figures["n_epochs"], figures["n_steps"] = n_epochs, int(model.trainer.global_step)
     figures["train_cells_per_s"] = n_epochs * len(model.train_indices) / figures["fit_wall_s"]
 
