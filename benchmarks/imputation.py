@@ -21,14 +21,14 @@ import pandas as pd
 from cases import MAKERS, arguments
 from fits import MODEL_SOURCES, Fit, fit_genesim, sources
 from jaxtyping import Float
-from peers import fit_scvi
+from peers import fit_scvi, scvi_changes
 from record import write_record
 from scipy import sparse
 
 from genesim import rng
 from genesim.metrics.expression import library_size, log_normalise
 
-METHODS = ("pooled_mean", "raw", "knn", "scvi", "genesim")
+METHODS = ("pooled_mean", "raw", "knn", "scvi", "scvi_long", "genesim")
 POWERS = (1, 2, 3, 4, 6, 8, 12)
 """Steps of diffusion that are tried; the best on B is reported, which favours the smoother."""
 N_COMPONENTS, N_NEIGHBOURS = 30, 15
@@ -112,7 +112,7 @@ def losses(
 
 
 def measured(method: str, a: sparse.csr_matrix, b: sparse.csr_matrix, seed: int, cache: Path) -> dict[str, Any] | None:
-    """Losses and fit seconds of one method; None where scVI cannot run."""
+    """Losses and fit seconds of one method; None where scVI has none."""
     # Half a molecule more for each gene: one that A has none of may be in B.
     pooled = (np.asarray(a.sum(axis=0), np.float64).ravel() + 0.5) / (a.sum() + 0.5 * a.shape[1])
     unlabelled = np.repeat("cell", a.shape[0])
@@ -130,7 +130,8 @@ def measured(method: str, a: sparse.csr_matrix, b: sparse.csr_matrix, seed: int,
         if method == "genesim":
             fit = fit_genesim(cache, a, unlabelled, rates=True, seed=seed, config={})
         else:
-            fit = fit_scvi(cache, a, unlabelled, rates=True, seed=seed)
+            changes = scvi_changes(a.shape[0], long=method == "scvi_long")
+            fit = None if changes is None else fit_scvi(cache, a, unlabelled, rates=True, seed=seed, **changes)
         if fit is None:
             return None
         rates, figures = fit.arrays["rates"], fit.figures

@@ -98,24 +98,23 @@ def scvi_rows(case: Case) -> dict[str, np.ndarray]:
     return {"pp_rows": np.arange(len(labels)), "prior_rows": prior}
 
 
-def long_epochs(n_train: int) -> int | None:
-    """Epochs that make `LONG_STEPS` steps; None where scVI's own 400 epochs make as many."""
+def scvi_changes(n_train: int, long: bool) -> dict[str, Any] | None:
+    """Changes to `SCVI_SETTINGS`: none, or with `long` those of a fit of `LONG_STEPS` steps without early stopping.
+
+    None where a long fit is asked for but scVI's own 400 epochs make as many steps.
+    """
+    if not long:
+        return {}
     # scVI holds a tenth of the cells out for early stopping; minibatches have 128 cells.
     n_epochs = math.ceil(LONG_STEPS / math.ceil(0.9 * n_train / 128))
-    return n_epochs if n_epochs > 400 else None
+    return {"early_stopping": False, "max_epochs": n_epochs} if n_epochs > 400 else None
 
 
 def scvi_of_case(cache: Path, case: Case, long: bool = False) -> Fit | None:
-    """scVI fitted on a data set's training half and scored on its test half.
-
-    With `long` for `LONG_STEPS` steps without early stopping; None where the default makes as many.
-    """
-    changes: dict[str, Any] = {}
-    if long:
-        n_epochs = long_epochs(case.train.n_obs)
-        if n_epochs is None:
-            return None
-        changes = {"early_stopping": False, "max_epochs": n_epochs}
+    """scVI fitted on a data set's training half and scored on its test half; None where `scvi_changes` gives None."""
+    changes = scvi_changes(case.train.n_obs, long)
+    if changes is None:
+        return None
     return fit_scvi(
         cache,
         case.counts("train"),

@@ -20,7 +20,7 @@ import pandas as pd
 from cases import Case, arguments, make
 from fits import digest, fit_genesim, sources, to_parts
 from jaxtyping import Float, Int
-from peers import fit_scvi
+from peers import fit_scvi, scvi_changes
 from record import write_record
 from scipy import sparse
 
@@ -31,7 +31,17 @@ RARE = {"onek1k": ("cell_type", "mononc"), "kang_2000": ("cell_type", "CD4T"), "
 """Column of labels and the type that is cut: one with 300 held-out cells and a near relative among the other types
 (classical monocytes; CD8 T cells). Without a name the type with most cells is cut (a quick check only)."""
 SIZES = (20, 50, 100)
-REMEDIES = ("nothing", "weights", "smote", "scvi_pp", "scvi_prior", "genesim", "all_real")
+REMEDIES = (
+    "nothing",
+    "weights",
+    "smote",
+    "scvi_pp",
+    "scvi_long_pp",
+    "scvi_prior",
+    "scvi_long_prior",
+    "genesim",
+    "all_real",
+)
 CLASSIFIERS = ("logistic", "boosting")
 N_COMPONENTS, N_NEIGHBOURS = 50, 5
 VERSION = 1  # raise it when features or classifiers change
@@ -102,15 +112,18 @@ def judged(found: np.ndarray, labels: np.ndarray, rare: str) -> dict[str, float]
 def new_cells(
     remedy: str, cache: Path, counts: sparse.csr_matrix, labels: np.ndarray, rare: str, n: int, seed: int
 ) -> sparse.csr_matrix | None:
-    """`n` simulated cells of the rare type by a generator fitted on the cut training cells; None without scVI."""
+    """`n` simulated cells of the rare type by a generator fitted on the cut training cells; None where scVI has none."""
     if remedy == "genesim":
         return fit_genesim(cache, counts, labels, sample_labels=np.repeat(rare, n), seed=seed, config={}).counts(
             "drawn"
         )
     # Cells of the type in turn, so that each gives its latent or library size equally often.
     rows = np.resize(np.flatnonzero(labels == rare), n)
-    fit = fit_scvi(cache, counts, labels, pp_rows=rows, prior_rows=rows, seed=seed)
-    return None if fit is None else fit.counts(remedy.removeprefix("scvi_"))
+    changes = scvi_changes(counts.shape[0], long="long" in remedy)
+    if changes is None:
+        return None
+    fit = fit_scvi(cache, counts, labels, pp_rows=rows, prior_rows=rows, seed=seed, **changes)
+    return None if fit is None else fit.counts(remedy.removeprefix("scvi_").removeprefix("long_"))
 
 
 def rows(case: Case, rare: str, size: int, remedy: str, cache: Path) -> list[dict[str, Any]] | None:
