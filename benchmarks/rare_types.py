@@ -112,7 +112,7 @@ def judged(found: np.ndarray, labels: np.ndarray, rare: str) -> dict[str, float]
 def new_cells(
     remedy: str, cache: Path, counts: sparse.csr_matrix, labels: np.ndarray, rare: str, n: int, seed: int
 ) -> sparse.csr_matrix | None:
-    """`n` simulated cells of the rare type by a generator fitted on the cut training cells; None where scVI has none."""
+    """`n` simulated cells of the rare type of a generator fitted on the cut cells; None where scVI has none."""
     if remedy == "genesim":
         return fit_genesim(cache, counts, labels, sample_labels=np.repeat(rare, n), seed=seed, config={}).counts(
             "drawn"
