@@ -151,7 +151,7 @@ def figure(table: pd.DataFrame, path: Path) -> None:
             by = table[table["method"] == method].groupby("dataset")[metric]
             mean, sd = by.mean().reindex(datasets), by.std().reindex(datasets).fillna(0.0)
             at = np.arange(len(datasets)) + 0.12 * (i - (len(shown) - 1) / 2)
-            axis.errorbar(at, mean.clip(-0.5), yerr=sd, fmt="o", ms=4, label=method)
+            axis.errorbar(at, mean, yerr=sd, fmt="o", ms=4, label=method)
         axis.axhline(0, color="0.6", lw=0.8)
         axis.set_xticks(range(len(datasets)), datasets, fontsize=7)
         axis.set(title=metric.removesuffix("_explained"), ylabel="share of loss removed, against pooled mean")

@@ -42,6 +42,7 @@ REMEDIES = (
     "genesim",
     "all_real",
 )
+COLOURS = ("0.6", "C0", "C2", "C1", "C5", "C4", "C6", "C3")  # of the remedies before `all_real`
 CLASSIFIERS = ("logistic", "boosting")
 N_COMPONENTS, N_NEIGHBOURS = 50, 5
 VERSION = 1  # raise it when features or classifiers change
@@ -184,13 +185,16 @@ def figure(table: pd.DataFrame, path: Path) -> None:
         part = table[(table["dataset"] == dataset) & (table["classifier"] == classifier)]
         for axis, metric in zip(axes[:, column], metrics):
             for i, remedy in enumerate(REMEDIES):
+                if remedy not in set(table["remedy"]):
+                    continue
                 by_size = part[part["remedy"] == remedy].groupby("n_rare")[metric]
                 mean, sd = by_size.mean(), by_size.std().fillna(0.0)
-                line = {"ls": "--", "color": "0.5"} if remedy == "all_real" else {"color": f"C{i}"}
+                line = {"ls": "--", "color": "k"} if remedy == "all_real" else {"color": COLOURS[i]}
                 axis.errorbar(
-                    mean.index * 1.03 ** (i - 3), mean, yerr=sd, marker="o", ms=3.5, lw=1, label=remedy, **line
+                    mean.index * 1.03 ** (i - 4), mean, yerr=sd, marker="o", ms=3.5, lw=1, label=remedy, **line
                 )
             axis.set(xscale="log", xlabel="rare training cells", ylabel=metric.replace("_", " "))
+            axis.set_xlim(0.8 * min(SIZES), 1.25 * max(SIZES))
             axis.set_xticks(SIZES, [str(size) for size in SIZES])
             axis.set_xticks([], minor=True)
         axes[0, column].set_title(f"{dataset}, {part['rare'].iloc[0]}\n{classifier}", fontsize=9)
