@@ -24,7 +24,8 @@ from genesim.data.write import provenance_uns, write_blocks
 from genesim.errors import ConditionError, ConfigError, H5adError
 from genesim.estimators import expression_store
 from genesim.estimators.covariates import LIBRARY_SIZE, Covariates
-from genesim.estimators.expression_fit import fit_generator, resolved
+from genesim.estimators.expression_choice import choose
+from genesim.estimators.expression_fit import fit_generator
 from genesim.models.catalog import card, spec
 from genesim.models.expression.draws import MAX_COUNT
 from genesim.models.expression.generator import CountBaseline, ExpressionGenerator, block_size
@@ -58,6 +59,7 @@ class ExpressionModel:
         history: Training losses by step.
         var: Text columns of var (gene ids, symbols, types), which new cells get too; numbers stay out, as
             they are measured on the training cells.
+        selection: How the method came about: the candidate chosen, the reason, and held-out scores.
     """
 
     generator: ExpressionGenerator | CountBaseline
@@ -71,6 +73,7 @@ class ExpressionModel:
     seed: int
     history: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     var: pd.DataFrame | None = field(default=None, repr=False)
+    selection: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def fit(
@@ -108,14 +111,13 @@ class ExpressionModel:
         config = config or ExpressionConfig()
         categorical = [key for key in (labels_key, batch_key) if key is not None] + list(categorical_covariate_keys)
         continuous = list(continuous_covariate_keys)
-        method = spec("expression", config.method)
         with open_expression(
             adata,
             layer=layer,
             labels_key=labels_key,
             batch_key=batch_key,
             covariate_keys=[*categorical_covariate_keys, *continuous],
-            stream=stream if method.role == "model" else False,
+            stream=stream if config.method in ("auto", "vae") else False,
         ) as cells:
             covariates = Covariates.fit(cells.obs, categorical, continuous)
             counts = cells.counts
@@ -129,20 +131,33 @@ class ExpressionModel:
                 0 if label_column is None else covariates.n_levels[label_column],
                 0 if batch_column is None else covariates.n_levels[batch_column],
             )
-            config = resolved(config, counts.shape[0])
+            selection: dict[str, Any] = {"chosen": config.method, "reason": "asked for"}
+            if config.method == "auto":
+
+                def trial(part: ad.AnnData, candidate: ExpressionConfig) -> ExpressionModel:
+                    others = (categorical_covariate_keys, continuous_covariate_keys)
+                    return cls.fit(part, labels_key, batch_key, *others, config=candidate, seed=seed)
+
+                small = counts.shape[0] <= config.trial_cells
+                x = sparse.csr_matrix(counts[np.arange(counts.shape[0])]) if small else None
+                whole = ad.AnnData(x, obs=cells.obs, var=pd.DataFrame(index=cells.var.index))
+                config, selection = choose(whole, config, trial, categorical + continuous, labels_key, seed)
+            method = spec("expression", config.method)
             history: dict[str, np.ndarray] = {}
             generator: ExpressionGenerator | CountBaseline
             if method.role == "model":
                 folder = None if checkpoint_dir is None else Path(checkpoint_dir)
                 generator, history = fit_generator(
-                    counts, condition, covariates.n_levels, covariates.shares(), config, seed, folder
+                    counts, condition, covariates.n_levels, covariates.shares(), config, seed, folder, label_column
                 )
             else:
                 n_labels = 0 if label_column is None else covariates.n_levels[label_column]
+                counts = sparse.csr_matrix(counts[np.arange(counts.shape[0])])
                 generator = method.build(counts, condition, n_labels, label_column, seed)
         genes = pd.Index(cells.var.index, dtype=object)
         var = expression_store.text_columns(cells.var)
-        return cls(generator, library, covariates, genes, labels_key, batch_key, layer, config, seed, history, var)
+        keys_ = (labels_key, batch_key, layer)
+        return cls(generator, library, covariates, genes, *keys_, config, seed, history, var, selection)
 
     @property
     def cell_types(self) -> tuple[str, ...]:
@@ -363,6 +378,7 @@ class ExpressionModel:
         settings = self.config.model_dump(mode="json")
         metadata = {
             "card": card("expression", self.config.method),
+            "selection": self.selection,
             "covariates": described,
             "genes": list(self.genes),
             "var": [[name, list(column)] for name, column in self._var().items()],  # in their order
@@ -414,6 +430,7 @@ class ExpressionModel:
             found["seed"],
             arrays["history"],
             pd.DataFrame(dict(found.get("var", [])), index=genes, dtype=object),
+            found.get("selection", {}),
         )
 
 

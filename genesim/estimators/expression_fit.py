@@ -33,10 +33,12 @@ _MIN_VALIDATION = 20
 """Fewer held-out cells than this say nothing about when to stop."""
 _N_CALIBRATION = 4096
 _MAX_CALIBRATION = 8192
-_FEW_CELLS = 2000
 _GENE_PSEUDOCOUNT = 10.0
 _LEVEL_PSEUDOCOUNT = 3.0
 _MAPPED_PSEUDOCOUNT = 1.0
+_MARGIN_CELLS = 10.0
+"""Weight, in cells, of the draws' own distribution in the one that a label's counts are mapped to."""
+_MIN_LABEL_DRAWS = 300
 _MAX_ELEMENTS = 2**23
 """Largest cells x genes that dispersions are refitted on."""
 
@@ -84,17 +86,6 @@ def _stream(
             yield stream
     else:
         yield ArrayStream(counts[rows], chosen, size, seed, name)
-
-
-def resolved(config: ExpressionConfig, n_cells: int) -> ExpressionConfig:
-    """`config` with the loading penalty that suits `n_cells` where it was left open.
-
-    A provisional rule from few runs, with dropout and KL weight moved as well: 300 was better at 350 cells, no
-    different at 1,000, and failed the real-data test at 2,500. It wants choosing by held-out fidelity instead.
-    """
-    if config.loading_penalty is not None:
-        return config
-    return config.model_copy(update={"loading_penalty": 300.0 if n_cells < _FEW_CELLS else 0.0})
 
 
 def held_out(n_cells: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -187,37 +178,59 @@ def calibrate_means(generator: ExpressionGenerator, counts: Counts, condition: C
 
 
 def with_margins(
-    generator: ExpressionGenerator, counts: sparse.csr_matrix, condition: Condition, seed: int
+    generator: ExpressionGenerator, counts: Counts, condition: Condition, seed: int
 ) -> ExpressionGenerator:
-    """The generator with each gene's drawn counts mapped to its training distribution, levels kept apart.
+    """The generator with each gene's drawn counts mapped to its distribution in the training cells of the label.
 
-    The map is fitted to draws, the offsets corrected for what it does to the levels' means, and the map
-    fitted again.
+    A label's target is shrunk to what the map of all labels makes of the label's draws, by a weight of some
+    cells. In the levels of other covariates, offsets correct what the maps do to the means.
     """
     key = rng.key(seed, "expression", "margins")
-    rows = rng.generator(seed, "expression", "margins").permutation(condition.n_examples)[:_MAX_CALIBRATION]
+    random = rng.generator(seed, "expression", "margins")
+    rows = random.permutation(condition.n_examples)[:_MAX_CALIBRATION]
+    observed = sparse.csr_matrix(counts[rows])
     n_copies = -(-_N_CALIBRATION // len(rows))
-    part, observed = take(condition, np.tile(rows, n_copies)), counts[rows]
+    label = generator.margin_label(take(condition, rows))
+    n_labels = 0 if generator.label_column is None else generator.vae.n_levels[generator.label_column]
+    drawn_row = np.tile(np.arange(len(rows)), n_copies)
+    # Labels with few cells are drawn more often, so that the draws' noise stays below the cells'.
+    missing = np.maximum(_MIN_LABEL_DRAWS - n_copies * np.bincount(label, minlength=n_labels), 0)
+    few = [random.choice(np.flatnonzero(label == a), missing[a]) for a in np.unique(label)] if n_labels else []
+    chosen = np.concatenate([drawn_row, *few])
+    part, of_mix = take(condition, rows[chosen]), np.arange(len(chosen)) < len(drawn_row)
     library = np.exp(np.asarray(condition.log_library, np.float64))
     known = (float(library.min()), float(library.max()))
 
-    def fitted(key: jax.Array) -> tuple[ExpressionGenerator, Float[np.ndarray, "cell gene"]]:
+    def mapped(key: jax.Array) -> tuple[ExpressionGenerator, Float[np.ndarray, "cell gene"]]:
         rates = generator.rates(key, part)
         drawn = generator.counts(key, rates, part)
-        return replace(generator, margins=GeneMargins.fit(drawn, observed, known)), rates
+        everything = GeneMargins.fit([drawn[of_mix]], [observed], [drawn[of_mix]], _MARGIN_CELLS, known)
+        pooled = replace(generator, margins=everything, label_column=None)
+        prior = pooled.counts(rng.child(key, "pooled"), rates, part)
+        group = [(label[chosen] == a, label == a) for a in range(n_labels)] + [(of_mix, label >= 0)]
+        found = GeneMargins.fit(
+            [drawn[a] for a, _ in group],
+            [observed[b] for _, b in group],
+            [prior[a] for a, _ in group],
+            _MARGIN_CELLS,
+            known,
+        )
+        return replace(generator, margins=found), rates
 
-    mapped, rates = fitted(rng.child(key, "first"))
-    drawn = mapped.counts(rng.child(key, "check"), rates, part)
-    categories, first = np.asarray(part.categories), 0
+    found, rates = mapped(rng.child(key, "first"))
+    if len(generator.vae.n_levels) == (generator.label_column is not None):
+        return found
+    drawn = found.counts(rng.child(key, "check"), rates, part)[of_mix]
+    categories, start = np.asarray(condition.categories)[rows], 0
     for column, n_levels in enumerate(generator.vae.n_levels):
-        group = categories[:, column]
-        expected = level_totals(group, n_levels, drawn) / n_copies
-        seen = level_totals(group[: len(rows)], n_levels, observed)
-        change = np.log((seen + _MAPPED_PSEUDOCOUNT) / (expected + _MAPPED_PSEUDOCOUNT))
-        table = generator.vae.offsets.table[...]
-        generator.vae.offsets.table[...] = table.at[first : first + n_levels].add(jnp.asarray(change, jnp.float32))
-        first += n_levels
-    return fitted(rng.child(key, "second"))[0]
+        if column != generator.label_column:
+            expected = level_totals(np.tile(categories[:, column], n_copies), n_levels, drawn) / n_copies
+            seen = level_totals(categories[:, column], n_levels, observed)
+            change = np.log((seen + _MAPPED_PSEUDOCOUNT) / (expected + _MAPPED_PSEUDOCOUNT))
+            table = generator.vae.offsets.table[...]
+            generator.vae.offsets.table[...] = table.at[start : start + n_levels].add(jnp.asarray(change, jnp.float32))
+        start += n_levels
+    return mapped(rng.child(key, "second"))[0]
 
 
 def level_totals(
@@ -260,6 +273,7 @@ def fit_generator(
     config: ExpressionConfig,
     seed: int,
     checkpoint_dir: Path | None = None,
+    label_column: int | None = None,
 ) -> tuple[ExpressionGenerator, dict[str, np.ndarray]]:
     """Train the VAE, encode every cell, refit dispersions, train the flow, correct scale and gene means.
 
@@ -271,6 +285,7 @@ def fit_generator(
         config: Sizes, penalties and training lengths.
         seed: The user's seed.
         checkpoint_dir: Holds `vae/` and `flow/` checkpoints.
+        label_column: Categorical covariate in whose levels each gene's distribution is kept.
 
     Returns:
         The generator and its history: `vae_*` and `flow_*` arrays a step.
@@ -281,7 +296,7 @@ def fit_generator(
     posterior = encode(vae.model, counts)
     refit_dispersion(vae.model, counts, condition, posterior, seed)
     flow = _fit_flow(posterior, condition, n_levels, config, seed, folders[1])
-    generator = ExpressionGenerator(vae.model, flow.model)
+    generator = ExpressionGenerator(vae.model, flow.model, None, label_column)
     rows = rng.generator(seed, "expression", "calibration").integers(0, condition.n_examples, _N_CALIBRATION)
     drawn = generator.latents(rng.key(seed, "expression", "calibration"), take(condition, rows))
     flow.model.calibrate(drawn)

@@ -88,4 +88,4 @@ def build_generator(
     fill_module(vae, arrays["vae"])
     fill_module(flow, arrays["flow"])
     margins = GeneMargins.restore(arrays["margins"]) if "margins" in arrays else None
-    return ExpressionGenerator(vae, flow, margins)
+    return ExpressionGenerator(vae, flow, margins, label_column)

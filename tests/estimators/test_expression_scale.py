@@ -23,7 +23,15 @@ from genesim.train import loop
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = TrainPlan(n_steps=60, minibatch_size=32, learning_rate=5e-3, steps_per_call=20, checkpoint_every=20)
 SMALL = ExpressionConfig(
-    n_latent=3, n_hidden=16, n_layers=1, n_flow_layers=1, n_flow_steps=4, loading_penalty=0.0, vae=PLAN, flow=PLAN
+    method="vae",
+    n_latent=3,
+    n_hidden=16,
+    n_layers=1,
+    n_flow_layers=1,
+    n_flow_steps=4,
+    loading_penalty=0.0,
+    vae=PLAN,
+    flow=PLAN,
 )
 N_GENES = 60
 

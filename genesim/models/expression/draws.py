@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from numba import njit, prange
 from scipy import sparse
 
-from genesim.models.expression.margins import GeneMargins
+from genesim.models.expression.margins import NO_MARGINS, GeneMargins
 from genesim.nn.random import row_seeds
 
 MAX_COUNT = 2**30
@@ -69,10 +69,10 @@ def _distribution(table, edges, x):  # type: ignore[no-untyped-def]
     """P(count <= x), linear between edges."""
     if x < 0:
         return 0.0
-    j = np.searchsorted(edges, x)
+    j = np.searchsorted(edges[: len(table)], x)
     if j == 0:
         return float(table[0])
-    if j >= len(edges):
+    if j >= len(table):
         return 1.0
     share = (x - edges[j - 1]) / (edges[j] - edges[j - 1])
     return table[j - 1] + share * (table[j] - table[j - 1])
@@ -86,7 +86,7 @@ def _mapped(drawn, target, edges, x, v):  # type: ignore[no-untyped-def]
     if u < target[0]:
         return np.int64(0)
     j = np.searchsorted(target, u, side="right")
-    if j >= len(edges):  # beyond all that was drawn when the map was made
+    if j >= len(target):  # beyond all that was drawn when the map was made
         return x
     share = (u - target[j - 1]) / (target[j] - target[j - 1])
     return np.int64(edges[j - 1]) + np.int64(share * (edges[j] - edges[j - 1])) + 1
@@ -118,7 +118,7 @@ def _changed(state, count, mean, theta, fold):  # type: ignore[no-untyped-def]
 
 
 @njit(parallel=True, cache=True)
-def _draw(seeds, mean, theta, fold, drawn, target, edges, index, value, n):  # type: ignore[no-untyped-def]
+def _draw(seeds, mean, theta, fold, label, first, drawn, target, edges, index, value, n):  # type: ignore[no-untyped-def]
     for row in prange(mean.shape[0]):
         state = seeds[row]
         filled = 0
@@ -127,7 +127,9 @@ def _draw(seeds, mean, theta, fold, drawn, target, edges, index, value, n):  # t
             scale = theta[row, gene]
             state, count, v = _negative_binomial(state, centre, scale)
             if edges.shape[0]:
-                count = _mapped(drawn[gene], target[gene], edges, count, v)
+                table = label[row] * mean.shape[1] + gene
+                entries = slice(first[table], first[table + 1])
+                count = _mapped(drawn[entries], target[entries], edges, count, v)
             if fold.shape[0]:
                 state, count = _changed(state, count, centre, scale, fold[row, gene])
             if count > 0:
@@ -152,6 +154,7 @@ def draw_counts(
     start: int = 0,
     fold: Float[np.ndarray, "cell gene"] | None = None,
     margins: GeneMargins | None = None,
+    label: Int[np.ndarray, " cell"] | None = None,
 ) -> sparse.csr_matrix:
     """One count for each mean, CSR int32 [cell, gene]: negative binomial, then `margins`, then `fold`.
 
@@ -164,18 +167,19 @@ def draw_counts(
         fold: Factor on each rate. The count under a factor is coupled to the count without: molecules are
             thinned or added, so that two draws with the same key differ by the factor's effect only.
         margins: Map of each gene's counts onto the training cells' distribution.
+        label: Which label's map a cell gets, needed with `margins`.
     """
     mean = np.asarray(mean, np.float32)
     theta = np.broadcast_to(np.asarray(theta, np.float32), mean.shape)
     words = row_seeds(key, len(mean), start)
     seeds = (words[:, 0] << np.uint64(32)) | words[:, 1]
-    none = np.zeros((0, 0), np.float32)
-    tables = (none, none, np.zeros(0, np.int64)) if margins is None else (margins.drawn, margins.target, margins.edges)
-    changes = none if fold is None else np.asarray(fold, np.float32)
+    changes = np.zeros((0, 0), np.float32) if fold is None else np.asarray(fold, np.float32)
+    used = margins or NO_MARGINS
+    code = np.zeros(len(mean), np.int64) if label is None else np.asarray(label, np.int64)
     index, value = np.empty(mean.shape, np.int32), np.empty(mean.shape, np.int32)
     n = np.empty(len(mean), np.int64)
-    drawn, target, edges = tables
-    _draw(seeds, mean, theta, changes, drawn, target, edges, index, value, n)
+    maps = (used.first, used.drawn, used.target, used.edges)
+    _draw(seeds, mean, theta, changes, code, *maps, index, value, n)  # type: ignore[call-arg]
     indptr = np.concatenate([[0], np.cumsum(n)])
     flat_index, flat_value = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.int32)
     _flatten(index, value, indptr, flat_index, flat_value)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from scipy import sparse
 
 from genesim import rng
@@ -92,6 +92,7 @@ class ExpressionGenerator:
     vae: NbVae
     flow: LatentFlow
     margins: GeneMargins | None = None
+    label_column: int | None = None
 
     @property
     def n_genes(self) -> int:
@@ -143,7 +144,16 @@ class ExpressionGenerator:
             if fold is not None or (known != library).any():
                 fold = (library / known) * (1.0 if fold is None else fold) * np.ones(rates.shape)
             library = known
-        return draw_counts(rng.child(key, "counts"), rates * library, theta, start, fold, self.margins)
+        label = self.margin_label(condition)
+        return draw_counts(rng.child(key, "counts"), rates * library, theta, start, fold, self.margins, label)
+
+    def margin_label(self, condition: Condition) -> Int[np.ndarray, " cell"]:
+        """Number of the label whose margins a cell gets; the number after the last is all labels together."""
+        if self.label_column is None:
+            return np.zeros(condition.n_examples, np.int64)
+        n_labels = self.vae.n_levels[self.label_column]
+        label = np.asarray(condition.categories, np.int64)[:, self.label_column]
+        return np.where((label >= 0) & (label < n_labels), label, n_labels)
 
     def sample(self, key: jax.Array, condition: Condition, start: int = 0) -> sparse.csr_matrix:
         """Counts, one cell a row of `condition`."""
