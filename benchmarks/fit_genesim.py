@@ -53,7 +53,9 @@ def main() -> None:
         drawn = model.sample(len(asked), obs=pd.DataFrame({"label": asked.astype(object)}), seed=seed)
         figures |= {"sample_wall_s": time.perf_counter() - wall, "sample_cpu_s": time.process_time() - cpu}
         out |= to_parts("drawn", sparse.csr_matrix(drawn.X))
-    if config.method == "vae":
+    if config.method == "auto":
+        figures["selection"] = model.selection
+    if model.config.method == "vae":
         figures["n_steps"] = model.config.vae.n_steps + model.config.flow.n_steps
         if test.n_obs:
             figures["held_out_negative_elbo"] = -float(model.score_cells(test, seed=seed).mean())

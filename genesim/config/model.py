@@ -40,11 +40,11 @@ class ExpressionConfig(Record):
     method: Literal["auto", "vae", "copula", "independent"] = "auto"
     """`auto` tries `candidates` on held-out cells; `vae`; or a baseline: Gaussian copula with NB margins a label,
     or independent NB genes a label."""
-    candidates: tuple[Literal["deep", "regularised", "copula"], ...] = Field(
-        default=("deep", "regularised", "copula"), min_length=1
+    candidates: tuple[Literal["deep", "regularised", "small", "copula"], ...] = Field(
+        default=("deep", "regularised", "small", "copula"), min_length=1
     )
-    """What `auto` chooses from: the network without and with a loading penalty, and the copula."""
-    trial_cells: int = Field(default=5000, ge=0)
+    """What `auto` chooses from: the network without and with a loading penalty, a smaller one, and the copula."""
+    trial_cells: int = Field(default=3000, ge=0)
     """Largest data set that `auto` makes a trial on; beyond it the network wins without one."""
     n_latent: PositiveInt = 20
     n_hidden: PositiveInt = 128
