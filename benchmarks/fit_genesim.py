@@ -53,8 +53,6 @@ def main() -> None:
         drawn = model.sample(len(asked), obs=pd.DataFrame({"label": asked.astype(object)}), seed=seed)
         figures |= {"sample_wall_s": time.perf_counter() - wall, "sample_cpu_s": time.process_time() - cpu}
         out |= to_parts("drawn", sparse.csr_matrix(drawn.X))
-    if config.method == "auto":
-        figures["selection"] = model.selection
     if model.config.method == "vae":
         figures["n_steps"] = model.config.vae.n_steps + model.config.flow.n_steps
         if test.n_obs:
@@ -63,7 +61,8 @@ def main() -> None:
         out["rates"] = np.asarray(model.denoise(train, library_size=1.0).X, np.float32)
     figures["peak_rss_mb"] = peak_rss_mb()
     np.savez(arrays_out, **out)
-    figures_out.write_text(json.dumps({"figures": figures, "config": model.config.model_dump(mode="json")}, indent=1))
+    described = {"figures": figures, "config": model.config.model_dump(mode="json"), "selection": model.selection}
+    figures_out.write_text(json.dumps(described, indent=1))
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ def fit_genesim(
         seed: Seed of the fit and of the draws.
         config: Changes to `ExpressionConfig`.
     """
-    baseline = config.get("method", "vae") != "vae"
+    baseline = config.get("method") in ("copula", "independent")
     settings = {
         "seed": seed,
         "config": config,
