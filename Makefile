@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint notebooks clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("genesim needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
@@ -26,11 +26,14 @@ test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q
 
 lint: $(VENV)/.installed
-	$(BIN)/ruff check genesim tests benchmarks
-	$(BIN)/ruff format --check genesim tests benchmarks
+	$(BIN)/ruff check genesim tests benchmarks notebooks
+	$(BIN)/ruff format --check genesim tests benchmarks notebooks
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflows
+
+notebooks: $(VENV)/.installed
+	$(BIN)/jupyter-execute --inplace notebooks/*.ipynb
 
 clean:
 	rm -rf results .snakemake

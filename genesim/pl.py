@@ -8,6 +8,7 @@ from genesim.report.genetic_figures import (
     genotype_pca,
     ld_decay_of,
 )
+from genesim.report.program_figures import fold_change_terms, programs
 from genesim.report.score_figures import score_strip
 
 __all__ = [
@@ -17,8 +18,10 @@ __all__ = [
     "effect_recovery",
     "embedding",
     "expression_by_genotype",
+    "fold_change_terms",
     "genes",
     "genotype_pca",
     "ld_decay_of",
+    "programs",
     "score_strip",
 ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Int
 
 from genesim import rng
 from genesim.data.names import plain_labels
@@ -16,6 +18,7 @@ from genesim.types import Condition
 
 LIBRARY_SIZE = "library_size"
 """Column of a wanted obs that fixes library sizes."""
+_MOST_ANALOGIES = 8
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,8 @@ class Covariates:
         values = np.zeros((len(obs), len(self.centre)), np.float32)
         for i, (name, (mean, sd)) in enumerate(self.centre.items()):
             if name in obs:
-                values[:, i] = (_numbers(obs[name], name) - mean) / sd
+                given = obs[name].notna().to_numpy()
+                values[given, i] = (_numbers(obs[name][given], name) - mean) / sd
         return codes, values
 
     def condition(self, obs: pd.DataFrame, log_library: np.ndarray) -> Condition:
@@ -146,6 +150,47 @@ class Covariates:
                 mean, sd = self.centre[name]
                 obs[name] = self.values[chosen, list(self.centre).index(name)].astype(float) * sd + mean
         return obs
+
+    @cached_property
+    def _combinations(self) -> dict[tuple[int, ...], float]:
+        """Training cells of each combination of level codes that was seen."""
+        found, row = np.unique(self.codes, axis=0, return_inverse=True)
+        n_cells = np.bincount(np.reshape(row, -1), weights=self.n_cells)
+        return {tuple(code): n for code, n in zip(found.tolist(), n_cells.tolist(), strict=True)}
+
+    def analogies(
+        self, codes: Int[np.ndarray, "cell categorical"]
+    ) -> list[tuple[Float[np.ndarray, " cell"], Int[np.ndarray, "cell categorical"]]]:
+        """Each row's levels as a signed sum of combinations that were seen: weights and level codes, term by term.
+
+        A combination that was seen, or that has an unknown level, stands for itself, and so does one without
+        analogies. An unseen one is "a changed as b was": the mean over the `_MOST_ANALOGIES` best parallelograms
+        of seen combinations a + b' - b, where a differs from it in one covariate, and b' from b in the same way.
+        The best are those of most cells (harmonic mean).
+        """
+        wanted, group = np.unique(codes, axis=0, return_inverse=True)
+        sums = [_analogy(tuple(code), self._combinations) for code in wanted.tolist()]
+        terms = []
+        for i in range(max((len(terms) for terms in sums), default=1)):
+            # A shorter sum is filled up with its first term, at no weight.
+            chosen = [terms[i] if i < len(terms) else (terms[0][0], 0.0) for terms in sums]
+            weight = np.array([weight for _, weight in chosen], np.float32)
+            code = np.array([code for code, _ in chosen], np.int32).reshape(len(wanted), codes.shape[1])
+            terms.append((weight[np.reshape(group, -1)], code[np.reshape(group, -1)]))
+        return terms
+
+    def missing(self, obs: Mapping[str, Any]) -> Iterator[tuple[float, dict[str, str]]]:
+        """What the categorical covariates that `obs` gives as None were in training: shares and levels.
+
+        One pair for each combination of their levels, with its share of the training cells.
+        """
+        names = [name for name in self.levels if name in obs and pd.isna(obs[name])]
+        columns = [list(self.levels).index(name) for name in names]
+        found, row = np.unique(self.codes[:, columns], axis=0, return_inverse=True)
+        n_cells = np.bincount(np.reshape(row, -1), weights=self.n_cells)
+        for codes, n in zip(found, n_cells, strict=True):
+            levels = {name: self.levels[name][code] for name, code in zip(names, codes, strict=True)}
+            yield float(n / n_cells.sum()), levels
 
     def table(self, n: int, obs: Mapping[str, Any] | pd.DataFrame | None) -> pd.DataFrame:
         """What `sample` was asked for, as a frame of `n` rows: fixed values are repeated, a frame is checked.
@@ -207,6 +252,26 @@ def _numbers(column: pd.Series, name: str) -> np.ndarray:
             remedy="give it as a categorical covariate, or fill the gaps",
         )
     return numbers
+
+
+def _analogy(wanted: tuple[int, ...], seen: dict[tuple[int, ...], float]) -> list[tuple[tuple[int, ...], float]]:
+    """Terms of one combination; see `Covariates.analogies`."""
+    if wanted in seen or min(wanted, default=-1) < 0:
+        return [(wanted, 1.0)]
+    found: dict[tuple[frozenset[tuple[int, ...]], tuple[int, ...]], float] = {}
+    for k, level in enumerate(wanted):
+        near = {code[k]: code for code in seen if code[:k] + code[k + 1 :] == wanted[:k] + wanted[k + 1 :]}
+        for b, n in seen.items():
+            changed = (*b[:k], level, *b[k + 1 :])
+            if b[k] in near and changed in seen:
+                a = near[b[k]]
+                found[frozenset((a, changed)), b] = 1 / (1 / seen[a] + 1 / seen[changed] + 1 / n)
+    best = sorted(found.items(), key=lambda item: (-item[1], sorted(item[0][0]), item[0][1]))[:_MOST_ANALOGIES]
+    terms: dict[tuple[int, ...], float] = {}
+    for (corners, b), weight in best:
+        for code, sign in (*((corner, 1.0) for corner in sorted(corners)), (b, -1.0)):
+            terms[code] = terms.get(code, 0.0) + sign * weight / sum(w for _, w in best)
+    return list(terms.items()) or [(wanted, 1.0)]
 
 
 def _row_uniforms(seed: int, first: int, n: int) -> np.ndarray:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import anndata as ad
+import jax
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
@@ -25,12 +26,14 @@ from genesim.errors import ConditionError, ConfigError, H5adError
 from genesim.estimators import expression_store
 from genesim.estimators.covariates import LIBRARY_SIZE, Covariates
 from genesim.estimators.expression_choice import choose
+from genesim.estimators.expression_explain import GenePrograms, explained, gene_programs
 from genesim.estimators.expression_fit import fit_generator
 from genesim.models.catalog import card, spec
 from genesim.models.expression.draws import MAX_COUNT
 from genesim.models.expression.generator import CountBaseline, ExpressionGenerator, block_size
 from genesim.models.expression.library import LibrarySampler
-from genesim.models.expression.posterior import encode, expected_rates, log_likelihood_bound
+from genesim.models.expression.posterior import encode, log_likelihood_bound, rates_at
+from genesim.models.expression.transfer import mean_rates, transfer
 from genesim.provenance.record import Provenance
 from genesim.train.store import load_model, save_model
 from genesim.types import Condition
@@ -206,8 +209,12 @@ class ExpressionModel:
         Args:
             n: Number of cells.
             obs: Fixed values for all cells, or a frame of one row a cell; None keeps the training mix.
-                Covariates that are left out are drawn from the training cells that share the given ones.
-                `library_size` fixes total counts. Further columns of a frame are carried along.
+                Covariates that are left out are drawn from the training cells that share the given ones;
+                a value of None is an unknown level, with the mean gene offsets of all levels, or the mean of
+                a number; None for the batch gives each cell's mean log rates over the
+                batches. Combinations of levels need not have been seen together. `library_size` fixes the
+                expected total counts and nothing else: the same seed gives the same cells, sequenced to that
+                depth. Further columns of a frame are carried along.
             seed: Decides every draw. The first cells of a longer draw are the cells of a shorter one.
 
         Returns:
@@ -256,8 +263,12 @@ class ExpressionModel:
         size = block_size(len(self.genes))
         key = rng.key(seed, "expression", "sample")
         for first in progress(range(0, len(table), size), "drawing cells"):
-            condition = self.condition(table.iloc[first : first + size], seed, first)
-            yield self.generator.sample(key, condition, first)
+            rows = table.iloc[first : first + size]
+            if isinstance(self.generator, ExpressionGenerator):
+                rates, library = self.draw_rates(rows, seed, first)
+                yield self.draw_counts(rates, library, rows, seed, first)
+            else:
+                yield self.generator.sample(key, self.condition(rows, seed, first), first)
 
     def _drawn(self, n: int, obs: Mapping[str, Any] | pd.DataFrame | None, seed: int) -> Provenance:
         settings = {
@@ -289,10 +300,47 @@ class ExpressionModel:
         Raises:
             ConfigError: The method is a baseline, which has no rates apart from its counts.
         """
-        generator = self._vae_generator("draw_rates")
-        condition = self.condition(self.covariates.complete(obs, seed, first), seed, first)
-        rates = generator.rates(rng.key(seed, "expression", "sample"), condition, first)
-        return rates, np.exp(np.asarray(condition.log_library, np.float64))
+        self._vae_generator("draw_rates")
+        obs, key = self.covariates.complete(obs, seed, first), rng.key(seed, "expression", "sample")
+        library = np.exp(np.asarray(self.condition(obs, seed, first).log_library, np.float64))
+        # A depth that is asked for is an intervention: the cell's state goes with the depth that it would have had.
+        condition = self.condition(obs.drop(columns=LIBRARY_SIZE, errors="ignore"), seed, first)
+        rates = self._rates(key, condition, first)
+        column = _columns(self.labels_key, self.batch_key)[1]
+        unknown = _codes(condition, column) < 0
+        if column is None or not unknown.any():
+            return rates, library
+
+        def in_batch(level: int) -> Float[np.ndarray, "cell gene"]:
+            categories = np.asarray(condition.categories).copy()
+            categories[unknown, column] = level
+            return self._rates(key, replace(condition, categories=categories), first)[unknown]
+
+        shares = self.covariates.shares()[column]
+        rates[unknown] = mean_rates((share, in_batch(level)) for level, share in enumerate(shares))
+        return rates, library
+
+    def _rates(self, key: jax.Array, condition: Condition, first: int) -> Float[np.ndarray, "cell gene"]:
+        """Rates of new cells; unseen combinations of levels have latents by analogy."""
+        generator = self._vae_generator("rates")
+        rates = generator.rates(key, condition, first)
+        codes = np.asarray(condition.categories)
+        by_analogy = (self.covariates.analogies(codes)[0][1] != codes).any(axis=1)
+        if by_analogy.any():
+            latents = self._latents(key, condition, first)
+            rates[by_analogy] = rates_at(generator.vae, latents, condition)[by_analogy]
+        return rates
+
+    def _latents(self, key: jax.Array, condition: Condition, first: int = 0) -> Float[np.ndarray, "cell latent"]:
+        """Latents of new cells from the flow, summed over analogies where a combination of levels was never seen.
+
+        The flow knows no more of such a combination than the sum of its embeddings, and there falls short.
+        """
+        generator = self._vae_generator("latents")
+        latents = np.zeros((condition.n_examples, generator.vae.n_latent), np.float32)
+        for weight, codes in self.covariates.analogies(np.asarray(condition.categories)):
+            latents += weight[:, None] * generator.latents(key, replace(condition, categories=codes), first)
+        return latents
 
     def draw_counts(
         self,
@@ -323,13 +371,44 @@ class ExpressionModel:
         counts, _ = self._read(adata)
         return encode(generator.vae, counts)[:, : self.config.n_latent]
 
-    def denoise(self, adata: Cells, library_size: float = 1e4) -> ad.AnnData:
-        """Expected counts of each cell at one common library size (float32, dense), given its own counts."""
-        vae = self._vae_generator("denoise").vae
-        counts, obs = self._read(adata)
-        condition = self.covariates.condition(obs, np.full(len(obs), np.log(library_size)))
-        x = expected_rates(vae, counts, condition) * np.float32(library_size)
-        return ad.AnnData(X=x, obs=obs, var=self._var())
+    def denoise(self, adata: Cells, library_size: float = 1e4, obs: Mapping[str, Any] | None = None) -> ad.AnnData:
+        """Expected counts of each cell at one common library size (float32, dense), given its own counts.
+
+        Args:
+            adata: Cells with counts of the model's genes, and with covariates as they are.
+            library_size: Total of each cell's expected counts.
+            obs: Covariates to change, the cells staying the same otherwise: `{"batch": "b1"}` carries every cell
+                over to one batch, `{"batch": None}` removes the batch (the cell's mean log rates over the
+                training cells' batches; a number is set to its mean). None changes nothing.
+
+        Returns:
+            obs tells the covariates as changed; `var` and its identifiers are the model's.
+
+        Raises:
+            ConditionError: An unknown level or column.
+        """
+        generator = self._vae_generator("denoise")
+        counts, table = self._read(adata)
+        z = encode(generator.vae, counts)[:, : self.config.n_latent]
+        own = self.covariates.condition(table, np.log(np.asarray(counts.sum(axis=1), np.float64).ravel()))
+        if not obs:
+            rates = rates_at(generator.vae, z, own)
+        else:
+            if LIBRARY_SIZE in obs:
+                raise ConditionError(
+                    f"{LIBRARY_SIZE!r} is no covariate", where="denoise", remedy="give it as an argument of its own"
+                )
+            asked = self.covariates.table(len(table), obs).set_index(table.index)
+            table = table.drop(columns=list(obs), errors="ignore").join(asked)
+
+            def under(levels: dict[str, str]) -> Float[np.ndarray, "cell gene"]:
+                condition = self.covariates.condition(table.assign(**levels), np.asarray(own.log_library))
+                terms = self.covariates.analogies(np.asarray(condition.categories))
+                wanted = [(weight, replace(condition, categories=codes)) for weight, codes in terms]
+                return rates_at(generator.vae, transfer(generator.flow, z, own, wanted), condition)
+
+            rates = mean_rates((share, under(levels)) for share, levels in self.covariates.missing(obs))
+        return ad.AnnData(X=rates * np.float32(library_size), obs=table, var=self._var())
 
     def score_cells(self, adata: Cells, seed: int = 0) -> pd.Series:
         """Evidence lower bound of each cell's log-likelihood, in nats (mean of 8 posterior draws).
@@ -341,6 +420,78 @@ class ExpressionModel:
         condition = self.covariates.condition(obs, np.log(np.asarray(counts.sum(axis=1), np.float64).ravel()))
         found = log_likelihood_bound(vae, counts, condition, rng.key(seed, "expression", "score"))
         return pd.Series(found, index=obs.index, name="log_likelihood_bound")
+
+    def programs(
+        self, n_programs: int | None = None, n_top: int = 20, n_cells: int = 2048, seed: int = 0
+    ) -> GenePrograms:
+        """Gene programs: what the decoder makes of the latent, as ranked linear readouts with their genes.
+
+        Covariates' own offsets are held at their mean, so a program shows what moves cells beside them and through
+        the latent. Read `r_squared` and `linearity` first: they say how much of the decoder is linear.
+
+        Args:
+            n_programs: The most programs; None takes one a latent.
+            n_top: Genes named a program, by absolute loading.
+            n_cells: New cells of the training mix whose latents and rates are read.
+            seed: Decides those cells.
+        """
+        generator = self._vae_generator("programs")
+        mix = self.condition(self.covariates.complete(self.covariates.table(n_cells, None), seed), seed)
+        neutral = self.covariates.condition(pd.DataFrame(index=range(n_cells)), np.zeros(n_cells))
+        key = rng.key(seed, "expression", "programs")
+        return gene_programs(generator, key, mix, neutral, self.genes, n_programs, n_top)
+
+    def program_scores(self, adata: Cells, programs: GenePrograms | None = None) -> pd.DataFrame:
+        """Each cell's programs [cell, program], in SDs over new cells of the training mix.
+
+        Args:
+            adata: Cells with counts of the model's genes; covariates are not needed.
+            programs: What `programs` returned; None calls it with its defaults.
+        """
+        generator = self._vae_generator("program_scores")
+        counts, obs = self._read(adata)
+        latents = encode(generator.vae, counts)[:, : self.config.n_latent]
+        return (programs or self.programs()).scores(latents, obs.index)
+
+    def explain(
+        self,
+        obs: Mapping[str, Any],
+        reference: Mapping[str, Any] | None = None,
+        n_cells: int = 1000,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Which covariate moves which genes between a reference and a simulated group.
+
+        Covariates that a group does not name follow the training cells that share the named ones: a group's cells
+        may thus be of other batches or depths than the reference's, and that difference has a term of its own.
+        Name a covariate in both groups to hold it.
+
+        Args:
+            obs: Values of covariates that make the group, as in `sample`.
+            reference: Those of the reference; None is the training mix.
+            n_cells: Cells drawn of each.
+            seed: Decides the draws, the same for both groups.
+
+        Returns:
+            One row a gene, the largest change first. `log2_fold_change` of the mean rate, the mean counts per
+            10,000 in reference and group, and its terms in log2, which add up to `log2_fold_change`:
+            `<covariate>: direct` by the decoder's offsets or slopes, `<covariate>: latent` by the cells' states
+            that the flow draws.
+
+        Raises:
+            ConditionError: An unknown level or column.
+        """
+        generator = self._vae_generator("explain")
+        before, after = (
+            self.condition(self.covariates.complete(self.covariates.table(n_cells, group), seed), seed)
+            for group in (reference, obs)
+        )
+        key = rng.key(seed, "expression", "explain")
+
+        def draw(condition: Condition) -> Float[np.ndarray, "cell latent"]:
+            return self._latents(key, condition)
+
+        return explained(generator.vae, draw, before, after, self.covariates, self.genes)
 
     def _vae_generator(self, wanted: str) -> ExpressionGenerator:
         if not isinstance(self.generator, ExpressionGenerator):

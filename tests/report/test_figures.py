@@ -11,7 +11,7 @@ import pytest
 from scipy import sparse
 
 from genesim.errors import InputError
-from genesim.report import expression_figures, genetic_figures, score_figures
+from genesim.report import expression_figures, genetic_figures, program_figures, score_figures
 from genesim.report.figures import OTHER, Figure, group_colours, shorten
 
 NASTY = np.array(["B <script>alert(1)</script>", "T $_{x}$ cell", "a" * 60])
@@ -31,6 +31,18 @@ def scores() -> pd.DataFrame:
             "level": ["near", "bad", "unknown"],
         }
     )
+
+
+def program_tables() -> tuple[pd.DataFrame, pd.Series]:
+    names = ["program1", "program$2"]
+    values = np.random.default_rng(0).normal(size=(12, 2))
+    return pd.DataFrame(values, [f"G{i}$<" for i in range(12)], names), pd.Series([0.6, 0.1], names)
+
+
+def term_table(n_terms: int = 9) -> pd.DataFrame:
+    terms = pd.DataFrame(np.random.default_rng(1).normal(size=(20, n_terms)), [f"G{i}$<" for i in range(20)])
+    terms.columns = pd.Index([f"covariate{i}: direct" for i in range(n_terms)])
+    return terms.assign(log2_fold_change=terms.sum(axis=1), per_10k_reference=1.0, per_10k=2.0)
 
 
 LABELS = NASTY[np.arange(60) % 3]
@@ -66,6 +78,8 @@ MAKERS = {
         variant="1_5_A_<DEL>",
         alleles=("A", "<DEL>"),
     ),
+    "programs": lambda: program_figures.programs(*program_tables()),
+    "fold-change-terms": lambda: program_figures.fold_change_terms(term_table()),
     "score-strip": lambda: score_figures.score_strip(scores()),
 }
 
@@ -99,6 +113,13 @@ def test_a_users_matplotlib_settings_do_not_change_the_figure() -> None:
 def test_figures_show_the_difference_they_are_for() -> None:
     same = expression_figures.cells(counts(0), counts(0)).svg
     assert expression_figures.cells(counts(0), counts(0) * 3).svg != same
+
+
+def test_stacked_terms_end_at_the_fold_change() -> None:
+    few, many = (program_figures.fold_change_terms(term_table(n)).svg for n in (3, 9))
+    assert few != many
+    table = term_table(3).iloc[:1] * 0.0
+    ET.fromstring(program_figures.fold_change_terms(table).svg)
 
 
 def test_the_strip_counts_the_metrics_it_cannot_place() -> None:

@@ -55,11 +55,6 @@ def encode(vae: NbVae, counts: Any) -> Float[np.ndarray, "cell 2*latent"]:
     return in_blocks(block, np.arange(counts.shape[0]), counts.shape[0], block_size(vae.n_genes))
 
 
-def expected_rates(vae: NbVae, counts: Any, condition: Condition) -> Float[np.ndarray, "cell gene"]:
-    """Each gene's expected share of the cell's counts, at the posterior mean; rows sum to 1."""
-    return rates_at(vae, encode(vae, counts)[:, : vae.n_latent], condition)
-
-
 def rates_at(vae: NbVae, z: Float[np.ndarray, "cell latent"], condition: Condition) -> Float[np.ndarray, "cell gene"]:
     """Each gene's expected share of the cell's counts at latents `z`; rows sum to 1."""
 
