@@ -1,159 +1,255 @@
-"""How well a classifier tells simulated cells from held-out real ones, beside floor, null and copula.
+"""Generators of cells compared in one run, on equal cells and by the same metrics: genesim, its baselines and scVI.
 
-Writes `expression.csv` (one row a data set, generator and setting) and `expression.json` (command, versions,
-settings) beside this file. AUC .5 means indistinguishable; read every value between the floor (real training
-cells against real test cells) and the null (independent NB a label).
+    SCVI_PYTHON=path/to/scvi/bin/python GENESIM_DATA=path/to/data python benchmarks/expression.py --seeds 0 1 2
 
-    GENESIM_DATA=path/to/shared/data python benchmarks/expression.py --seeds 0 1 2
+Writes to `--out`: `expression.csv` (a row a data set, seed, generator and metric), `expression_summary.csv` (mean and
+SD over seeds, normalised scores, best generator), `expression.png` and `expression.json` (command, commit, versions,
+settings). See benchmarks/README.md for every column. Fits and scores are kept in `--cache`: a run goes on where it
+was, and fits again only what changed (data, settings, or the source files of genesim's expression model).
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import json
+import math
 from pathlib import Path
+from typing import Any
 
-import anndata as ad
 import numpy as np
 import pandas as pd
+from cases import MAKERS, Case, arguments, cases
+from fits import MODEL_SOURCES, digest, fit_genesim, sources, to_parts
+from peers import scvi_of_case
 from record import write_record
 from scipy import sparse
 
 from genesim import rng
+from genesim.config.evaluate import EvaluateConfig
 from genesim.config.model import ExpressionConfig
-from genesim.data.expression import read_expression
-from genesim.estimators.expression import ExpressionModel
-from genesim.metrics import expression as metrics
-from genesim.models.catalog import methods
+from genesim.evaluate.catalog import EXPRESSION
+from genesim.evaluate.copying import copying_scores
+from genesim.evaluate.expression import evaluate_expression
+from genesim.evaluate.score import Score
 
-HERE = Path(__file__).resolve().parent
-
-
-@dataclass(frozen=True)
-class Case:
-    """A data set divided into training and test cells."""
-
-    name: str
-    train: ad.AnnData
-    test: ad.AnnData
-    labels_key: str
-
-
-def _halves(cells: ad.AnnData, seed: int) -> tuple[ad.AnnData, ad.AnnData]:
-    order = rng.generator(seed, "benchmark", "cells").permutation(cells.n_obs)
-    half = cells.n_obs // 2
-    return cells[np.sort(order[:half])].copy(), cells[np.sort(order[half:])].copy()
+METRIC_SOURCES = (
+    "metrics/expression.py",
+    "metrics/distribution.py",
+    "evaluate/expression.py",
+    "evaluate/copying.py",
+    "config/evaluate.py",
+)
+PARTS = ("train", "test")
+FLOOR, NULL = "real", "independent"
+REUSE = {FLOOR, "scvi_pp", "scvi_long_pp"}
+"""Rows that are training cells, or latents and library sizes of training cells: no new cells in the full sense."""
+GENERATORS = (FLOOR, NULL, "copula", "scvi_prior", "scvi_long_prior", "scvi_pp", "scvi_long_pp", "genesim")
+COSTS = ("fit_cpu_s", "fit_wall_s", "sample_cpu_s", "sample_wall_s", "peak_rss_mb", "held_out_negative_elbo")
+"""Figures of a fit that the summary compares as well (lower is better)."""
 
 
-def onek1k(data: Path, seed: int, by_donor: bool) -> Case:
-    """OneK1K, 40 donors, divided by cells or by donors (new people: the floor itself is high)."""
-    cells = read_expression(data / "expression" / "onek1k_40donors.h5ad", labels_key="cell_type")
-    if not by_donor:
-        return Case("onek1k_cells", *_halves(cells, seed), "cell_type")
-    donor = cells.obs["indiv"].astype(str).to_numpy()
-    order = rng.generator(seed, "benchmark", "donors").permutation(np.unique(donor))
-    first = np.isin(donor, order[: len(order) // 2])
-    return Case("onek1k_donors", cells[first].copy(), cells[~first].copy(), "cell_type")
-
-
-def kang(data: Path, seed: int) -> Case:
-    """Kang interferon-beta, the 2,000 genes most variable for their mean; labels are type x condition."""
-    cells = read_expression(data / "perturbation" / "kang_ifnb.h5ad")
-    mean = np.asarray(cells.X.mean(axis=0)).ravel()
-    square = np.asarray(cells.X.multiply(cells.X).mean(axis=0)).ravel()
-    fano = (square - mean**2) / (mean + 0.01)
-    cells = cells[:, np.sort(np.argsort(-fano, kind="stable")[:2000])].copy()
-    cells.obs["group"] = cells.obs["cell_type"].astype(str) + "_" + cells.obs["condition"].astype(str)
-    return Case("kang", *_halves(read_expression(cells, labels_key="group"), seed), "group")
-
-
-def pbmc68k(seed: int) -> Case:
-    """pbmc68k_reduced (700 cells): counts come back exactly from log1p(CP10k) and totals."""
-    import scanpy as sc
-
-    source = sc.datasets.pbmc68k_reduced()
-    x = sparse.csr_matrix(source.raw.X, copy=True)
-    x.data = np.expm1(x.data)
-    x = sparse.csr_matrix(sparse.diags(source.obs["n_counts"].to_numpy() / 1e4) @ x)
-    x.data = np.rint(x.data)
-    cells = ad.AnnData(x, obs=source.obs[["bulk_labels"]].copy(), var=source.raw.var[[]].copy())
-    return Case("pbmc68k_reduced", *_halves(read_expression(cells, labels_key="bulk_labels"), seed), "bulk_labels")
-
-
-def cases(data: Path, seed: int, wanted: list[str]) -> Iterator[Case]:
-    """The wanted data sets, divided anew for each seed."""
-    makers: dict[str, Callable[[], Case]] = {
-        "onek1k_cells": lambda: onek1k(data, seed, by_donor=False),
-        "onek1k_donors": lambda: onek1k(data, seed, by_donor=True),
-        "kang": lambda: kang(data, seed),
-        "pbmc68k_reduced": lambda: pbmc68k(seed),
+def configs(variants: Path | None) -> dict[str, dict[str, Any]]:
+    """Changes to ExpressionConfig of each genesim generator, those of the user's file added."""
+    found: dict[str, dict[str, Any]] = {
+        NULL: {"method": "independent"},
+        "copula": {"method": "copula"},
+        "genesim": {},
     }
-    for name in wanted:
-        yield makers[name]()
+    if variants is not None:
+        found |= json.loads(variants.read_text())
+    for changes in found.values():
+        ExpressionConfig.model_validate(changes)
+    return found
 
 
-def scored(case: Case, other: ad.AnnData, seed: int) -> dict[str, float]:
-    """AUCs of `other` against the test cells, on equal numbers of cells."""
-    n = min(case.test.n_obs, other.n_obs)
-    order = rng.generator(seed, "benchmark", "order")
-    test = case.test.X[np.sort(order.permutation(case.test.n_obs)[:n])]
-    found = other.X[np.sort(order.permutation(other.n_obs)[:n])]
-    means = [metrics.gene_summaries(x).mean for x in (test, found)]
-    return {
-        "auc": metrics.classifier_auc(test, found, seed=seed).auc,
-        "auc_harder": metrics.classifier_auc(test, found, seed=seed, harder=True).auc,
-        "gene_mean_rmse": metrics.gene_mean_error(*means),
-        "n_cells": n,
-    }
+def drawn(
+    cache: Path, case: Case, generator: str, config: dict[str, Any] | None
+) -> tuple[sparse.csr_matrix, dict[str, float]] | None:
+    """Counts of one cell a training cell, of its label, and the figures of the fit; None where scVI has none."""
+    if generator == FLOOR:
+        return case.counts("train"), {}
+    if config is not None:
+        parts = {part: case.counts(part) for part in PARTS}
+        labels = {part: case.labels(part) for part in parts}
+        found = fit_genesim(
+            cache,
+            parts["train"],
+            labels["train"],
+            sample_labels=labels["train"],
+            test=parts["test"],
+            test_labels=labels["test"],
+            seed=case.seed,
+            config=config,
+        )
+        return found.counts("drawn"), found.figures
+    fit = scvi_of_case(cache, case, long="long" in generator)
+    if fit is None:
+        return None
+    kind = generator.removeprefix("scvi_").removeprefix("long_")
+    figures = {name: value for name, value in fit.figures.items() if "_sample_" not in name}
+    figures |= {f"sample_{unit}_s": fit.figures[f"{kind}_sample_{unit}_s"] for unit in ("wall", "cpu")}
+    return fit.counts(kind), figures
 
 
-def settings(wanted: list[str]) -> dict[str, ExpressionConfig]:
-    """Generators by name: the default, variants around it, and the baselines."""
-    default = ExpressionConfig()
-    every = {
-        "vae": default,
-        "vae_kl_1": default.model_copy(update={"kl_weight": 1.0}),
-        "vae_early_stop": default.model_copy(
-            update={"validation_share": 0.1, "vae": default.vae.model_copy(update={"patience": 10})}
-        ),
-        "vae_dropout_0": default.model_copy(update={"dropout": 0.0}),
-    } | {name: default.model_copy(update={"method": name}) for name in methods("expression")[1:]}
-    return {name: every[name] for name in wanted}
+def matched(case: Case, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of training and of test cells with the same number of each label, at most about `most` cells each.
+
+    Row i of every generator's draw has the label of training cell i, so the same rows serve all of them, and no
+    difference of composition enters a score.
+    """
+    random = rng.generator(case.seed, "benchmark", "matched")
+    train, test = case.labels("train"), case.labels("test")
+    share = min(1.0, most / min(len(train), len(test)))
+    rows: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for label in np.unique(train):
+        inside = [np.flatnonzero(labels == label) for labels in (train, test)]
+        n = round(share * min(map(len, inside)))
+        for found, cells in zip(rows, inside):
+            found.append(random.choice(cells, n, replace=False))
+    return np.sort(np.concatenate(rows[0])), np.sort(np.concatenate(rows[1]))
+
+
+def scores(case: Case, counts: sparse.csr_matrix, config: EvaluateConfig) -> dict[str, float]:
+    """Every metric of `genesim.evaluate` of one draw [train cell, gene] against the held-out cells."""
+    rows, rows_test = matched(case, config.max_cells)
+    train, labels = case.counts("train"), case.labels("train")
+    found = evaluate_expression(
+        case.counts("test")[rows_test],
+        counts[rows],
+        train[rows],
+        labels_test=case.labels("test")[rows_test],
+        labels_simulated=labels[rows],
+        labels_train=labels[rows],
+        seed=case.seed,
+        config=config,
+    )
+    # Copies are looked for in all training cells.
+    found += copying_scores(case.counts("test"), counts, train, None, "expression", case.seed, config)
+    return {score.metric: score.value for score in found} | {"n_cells": len(rows)}
+
+
+def row(
+    cache: Path, case: Case, generator: str, config: dict[str, Any] | None, evaluate: EvaluateConfig
+) -> dict[str, float] | None:
+    """Scores and figures of one generator on one divided data set, from the cache where it has them."""
+    found = drawn(cache, case, generator, config)
+    if found is None:
+        return None
+    counts, figures = found
+    halves = {part: to_parts(part, case.counts(part)) | {f"{part}_labels": case.labels(part)} for part in PARTS}
+    settings = [case.seed, evaluate.model_dump(mode="json"), sources(METRIC_SOURCES)]
+    name = digest(halves["train"] | halves["test"] | to_parts("drawn", counts), settings)
+    path = cache / f"scores_{name}.json"
+    if not path.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(scores(case, counts, evaluate)))
+        partial.replace(path)
+    return json.loads(path.read_text()) | figures
+
+
+def badness(metric: str, values: pd.Series) -> pd.Series:
+    """What the best generator has least of."""
+    info = EXPRESSION.get(metric)
+    if info is None or info.direction == "lower":
+        return values
+    return -values if info.direction == "higher" else (values - info.target).abs()
+
+
+def normalised(metric: str, value: float, floor: float, null: float, noise: float = 0.0) -> float:
+    """0 at the floor, 1 at the null; NaN where the null is no worse than the floor within `noise`."""
+    return Score("", metric, value, value - noise, value + noise, floor, null, 1).normalised
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a data set and metric: mean and SD over seeds, normalised mean and SD, best generators.
+
+    For privacy the floor is the null generator, which cannot copy, and the null the training cells themselves.
+    """
+    wanted = table[table["metric"].isin([*EXPRESSION, *COSTS])]
+    order = list(dict.fromkeys(table["generator"]))
+    rows = []
+    for (dataset, metric), group in wanted.groupby(["dataset", "metric"], sort=False):
+        values = group.pivot(index="seed", columns="generator", values="value").reindex(columns=order)
+        mean, sd = values.mean(), values.std()
+        metric = str(metric)
+        found: dict[str, Any] = {"dataset": dataset, "metric": metric, "n_seeds": len(values)}
+        found |= {name: mean[name] for name in order} | {f"{name}_sd": sd[name] for name in order}
+        if metric in EXPRESSION:
+            ends = (NULL, FLOOR) if EXPRESSION[metric].family == "privacy" else (FLOOR, NULL)
+            for name in order:
+                if name in ends or not set(ends) <= set(order):
+                    continue
+                noise = 0.0 if math.isnan(sd[name]) else sd[name]
+                found[f"{name}_normalised"] = normalised(metric, mean[name], mean[ends[0]], mean[ends[1]], noise)
+                by_seed = [normalised(metric, v[name], v[ends[0]], v[ends[1]]) for _, v in values.iterrows()]
+                found[f"{name}_normalised_sd"] = float(pd.Series(by_seed).std())
+        rank = badness(metric, mean.drop(FLOOR, errors="ignore")).dropna()
+        new = rank[[name for name in rank.index if name not in REUSE]]
+        found["best"] = rank.idxmin() if len(rank) else ""
+        found["best_of_new_cells"] = new.idxmin() if len(new) else ""
+        rows.append(found)
+    return pd.DataFrame(rows)
+
+
+def figure(wide: pd.DataFrame, generators: list[str], path: Path) -> None:
+    """Normalised scores: a panel a data set, a line a metric, a colour a generator; 0 is the floor, 1 the null."""
+    from matplotlib.figure import Figure
+
+    shown = [name for name in generators if f"{name}_normalised" in wide]
+    datasets = list(dict.fromkeys(wide["dataset"]))
+    metrics = [m for m in EXPRESSION if m in set(wide["metric"])]
+    picture = Figure(figsize=(1.6 + 2.2 * len(datasets), 0.9 + 0.32 * len(metrics)), layout="constrained")
+    axes = picture.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
+    low, high = -0.3, 1.6
+    for axis, dataset in zip(axes, datasets):
+        part = wide[wide["dataset"] == dataset].set_index("metric").reindex(metrics)
+        for i, name in enumerate(shown):
+            at = np.arange(len(metrics)) + 0.14 * (i - (len(shown) - 1) / 2)
+            x = part[f"{name}_normalised"].clip(low, high)
+            error = part[f"{name}_normalised_sd"].fillna(0.0)
+            axis.errorbar(x, at, xerr=error, fmt="o", ms=4, lw=0.8, label=name, color=f"C{i}")
+        for end, style in ((0.0, "-"), (1.0, "--")):
+            axis.axvline(end, color="0.6", lw=0.8, ls=style, zorder=0)
+        axis.set(title=dataset, xlim=(low, high + 0.05), xlabel="0 floor, 1 null")
+        axis.title.set_fontsize(9)
+    axes[0].set_yticks(range(len(metrics)), [EXPRESSION[m].label for m in metrics], fontsize=7)
+    axes[0].invert_yaxis()
+    picture.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(shown), fontsize=8)
+    picture.savefig(path, dpi=150)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("GENESIM_DATA", "../shared/data")))
-    parser.add_argument("--out", type=Path, default=HERE)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--datasets", nargs="+", default=["onek1k_cells", "onek1k_donors", "kang", "pbmc68k_reduced"])
-    parser.add_argument("--generators", nargs="+", default=list(methods("expression")))
+    parser = arguments(__doc__, list(MAKERS))
+    parser.add_argument("--generators", nargs="+", default=list(GENERATORS))
+    parser.add_argument("--variants", type=Path, help="JSON of further genesim generators: name to config changes")
+    parser.add_argument("--max-cells", type=int, default=2000, help="most cells compared")
     asked = parser.parse_args()
-    configs = settings(asked.generators)
-    rows = []
-    for seed in asked.seeds:
-        for case in cases(asked.data, seed, asked.datasets):
-            key = {
-                "dataset": case.name,
-                "seed": seed,
-                "n_train": case.train.n_obs,
-                "n_genes": case.train.n_vars,
-            }
-            rows.append({**key, "generator": "real training cells (floor)", **scored(case, case.train, seed)})
-            for name, config in configs.items():
-                wall, cpu = time.monotonic(), time.process_time()
-                model = ExpressionModel.fit(case.train, labels_key=case.labels_key, config=config, seed=seed)
-                timing = {"fit_wall_s": time.monotonic() - wall, "fit_cpu_s": time.process_time() - cpu}
-                drawn = model.sample(case.test.n_obs, seed=seed)
-                rows.append({**key, "generator": name, **scored(case, drawn, seed), **timing})
-                print(rows[-1], flush=True)
-            asked.out.mkdir(parents=True, exist_ok=True)
-            pd.DataFrame(rows).round(4).to_csv(asked.out / "expression.csv", index=False)
-    described = {name: config.model_dump(mode="json") for name, config in configs.items()}
-    write_record(asked.out / "expression.json", settings=described)
+    settings = configs(asked.variants)
+    unknown = [name for name in asked.generators if name not in settings and name not in GENERATORS]
+    if unknown:
+        parser.error(f"unknown generators {', '.join(unknown)}; known: {', '.join({*GENERATORS, *settings})}")
+    asked.out.mkdir(parents=True, exist_ok=True)
+    evaluate = EvaluateConfig(max_cells=asked.max_cells, n_bootstrap=5)  # its intervals are not used
+    rows: list[dict[str, Any]] = []
+    for case in cases(asked.data, asked.datasets, asked.seeds):
+        for generator in asked.generators:
+            found = row(asked.cache, case, generator, settings.get(generator), evaluate)
+            if found is None:
+                continue
+            start = {"dataset": case.name, "seed": case.seed, "generator": generator}
+            rows += [start | {"metric": name, "value": value} for name, value in found.items()]
+            shown = {name: round(found[name], 3) for name in ("classifier_auc", "classifier_auc_harder")}
+            print(case.name, case.seed, generator, shown, flush=True)
+        # Every data set's end leaves whole files behind.
+        table = pd.DataFrame(rows)
+        table.round(5).to_csv(asked.out / "expression.csv", index=False)
+        wide = summary(table)
+        wide.round(4).to_csv(asked.out / "expression_summary.csv", index=False)
+    figure(wide, asked.generators, asked.out / "expression.png")
+    described = {name: settings[name] for name in asked.generators if name in settings}
+    default = ExpressionConfig().model_dump(mode="json")
+    code = {"model": sources(MODEL_SOURCES), "metrics": sources(METRIC_SOURCES)}
+    write_record(asked.out / "expression.json", variants=described, default=default, sources=code)
 
 
 if __name__ == "__main__":

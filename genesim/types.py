@@ -1,4 +1,4 @@
-"""The arrays that travel between floors: `Condition` and `Minibatch`, both pytrees of fixed shape.
+"""The arrays that travel between floors: `Condition`, `SparseRows` and `Minibatch`, pytrees of fixed shape.
 
 Shape names used across the package: `cell`, `gene`, `donor`, `haplotype`, `variant`, `example`
 (a row of a minibatch: a cell or a haplotype), `feature` (a gene or a variant), `latent`.
@@ -6,9 +6,10 @@ Shape names used across the package: `cell`, `gene`, `donor`, `haplotype`, `vari
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -35,8 +36,37 @@ class Condition:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class SparseRows:
+    """Rows of a CSR matrix, padded to a fixed number of stored values: at 5 % density about an eighth of the bytes.
+
+    Attributes:
+        data: Stored values; 0 in the padding.
+        columns: Column of each value; the padding counts on from `n_columns`, so that positions stay sorted and unique.
+        starts: Where each row begins in `data`, and where the last one ends (CSR's indptr).
+        n_columns: Columns of the dense rows.
+    """
+
+    data: Float[Array | np.ndarray, " entry"]
+    columns: Int[Array | np.ndarray, " entry"]
+    starts: Int[Array | np.ndarray, " row_and_end"]
+    n_columns: int = field(metadata={"static": True})
+
+    def dense(self) -> Float[Array, "row column"]:
+        """The same values as a dense array, made on the device."""
+        n_rows = self.starts.shape[0] - 1
+        # An entry's row is the number of rows that begin at or before it, less one; an empty row adds to it too.
+        begins = jnp.zeros(self.data.shape[0], jnp.int32).at[self.starts[1:-1]].add(1, mode="drop")
+        empty = jnp.zeros((n_rows, self.n_columns), jnp.float32)
+        at = empty.at[jnp.cumsum(begins), self.columns]
+        return at.set(self.data, mode="drop", unique_indices=True, indices_are_sorted=True)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Minibatch:
     """One training step's data; its shapes never change, so every step compiles once.
+
+    Models see dense values: the training loop makes `SparseRows`, which streams may give, dense on the device.
 
     Attributes:
         values: Counts (cell x gene) or alleles (haplotype x variant, -1 missing).
@@ -44,6 +74,10 @@ class Minibatch:
         weight: 1 for a real example, 0 for padding.
     """
 
-    values: Float[Array | np.ndarray, "example feature"] | Int[Array | np.ndarray, "example feature"]
+    values: Float[Array | np.ndarray, "example feature"] | Int[Array | np.ndarray, "example feature"] | SparseRows
     condition: Condition
     weight: Float[Array | np.ndarray, " example"]
+
+    def dense(self) -> Minibatch:
+        """The same minibatch with dense values."""
+        return replace(self, values=self.values.dense()) if isinstance(self.values, SparseRows) else self

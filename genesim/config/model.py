@@ -20,6 +20,8 @@ class TrainPlan(Record):
     weight_decay: float = Field(1e-4, ge=0)
     gradient_clip: PositiveFloat = 5.0
     """Largest global norm of a gradient."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Factors of matrix products in training by gradients; sums and all else stay float32. On a CPU always float32."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
     """Decay of the parameters' moving average; 0 keeps the last parameters."""
     steps_per_call: PositiveInt = 100
@@ -35,8 +37,15 @@ class TrainPlan(Record):
 class ExpressionConfig(Record):
     """NB variational autoencoder with a conditional latent flow, and its baselines."""
 
-    method: Literal["vae", "copula", "independent"] = "vae"
-    """`vae`; or a baseline: Gaussian copula with NB margins a label, or independent NB genes a label."""
+    method: Literal["auto", "vae", "copula", "independent"] = "auto"
+    """`auto` tries `candidates` on held-out cells; `vae`; or a baseline: Gaussian copula with NB margins a label,
+    or independent NB genes a label."""
+    candidates: tuple[Literal["deep", "regularised", "small", "copula"], ...] = Field(
+        default=("deep", "regularised", "small", "copula"), min_length=1
+    )
+    """What `auto` chooses from: the network without and with a loading penalty, a smaller one, and the copula."""
+    trial_cells: int = Field(default=3000, ge=0)
+    """Largest data set that `auto` makes a trial on; beyond it the network wins without one."""
     n_latent: PositiveInt = 20
     n_hidden: PositiveInt = 128
     n_layers: PositiveInt = 2
@@ -48,10 +57,10 @@ class ExpressionConfig(Record):
     offset_penalty: float = Field(default=5.0, ge=0)
     """Ridge penalty of the per-level gene offsets, of log rate and of log dispersion."""
     loading_penalty: float | None = Field(default=None, ge=0)
-    """Ridge penalty of the decoder's last layer; none takes 300 below 2,000 cells (lest they are memorised), else 0."""
+    """Ridge penalty of the decoder's last layer, lest few cells are memorised; none leaves it to `auto`, or is 0."""
     n_flow_layers: PositiveInt = 3
     """Residual blocks of the flow."""
-    n_flow_steps: PositiveInt = 25
+    n_flow_steps: PositiveInt = 6
     """Heun steps when drawing latents."""
     condition_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of covariate levels hidden from the flow in training, to learn unknown levels."""

@@ -108,11 +108,11 @@ def workflow_run(values: dict[str, Any]) -> tuple[RunConfig, InputsConfig]:
             where=where,
             remedy="list the contigs of the VCF to use",
         )
-    if run.models.expression.method != "vae":
+    if run.models.expression.method not in ("auto", "vae"):
         raise ConfigError(
             f"key 'models.expression.method' is {run.models.expression.method!r}: effects cannot be planted in it",
             where=where,
-            remedy="set it to 'vae'; `genesim train expression` fits the baselines",
+            remedy="set it to 'auto' or 'vae'; `genesim train expression` fits the baselines",
         )
     return run.model_copy(update={"scenario": run.resolved_scenario()}), inputs
 

@@ -1,13 +1,14 @@
-"""Expression input: an AnnData (in memory, a view, backed) or an h5ad becomes checked int32 CSR counts.
+"""Expression input: an AnnData (in memory, a view, backed), an h5ad or a Zarr store becomes checked int32 CSR counts.
 
-Whatever the form of the input, the result is the same, and the input is never changed.
+Whatever the form of the input, the result is the same, and the input is never changed. `read_expression` reads
+counts whole; `open_expression` leaves large ones on disk.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -16,17 +17,40 @@ import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
+import zarr
 from anndata.io import read_elem
+from jaxtyping import Int
 from scipy import sparse
 
+from genesim.console import log
+from genesim.data.backed import Counts, scan_counts
 from genesim.data.counts import hint_for, to_counts
-from genesim.data.matrix import BackedView, csr_blocks, load_bytes, shape_of
+from genesim.data.matrix import BackedView, csr_blocks, load_bytes, reads_by_rows, shape_of
 from genesim.data.memory import check_fits
 from genesim.data.names import plain_frame, plain_labels, some
-from genesim.data.preflight_h5ad import open_h5ad, table_bytes, worded
+from genesim.data.preflight_h5ad import is_zarr, open_h5ad, open_zarr, table_bytes, worded
 from genesim.errors import H5adError
 
 REPORT_KEY = "genesim_read"
+STREAM_BYTES = 2**30
+"""Memory that reading counts whole would take, above which they stay on disk where the choice is open."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Checked cells, as `read_expression` describes them, whose counts may be on disk.
+
+    Attributes:
+        obs: Copy, one row a cell.
+        var: Copy, one row a gene.
+        counts: int32, cell x gene.
+        library_size: Total count of each cell.
+    """
+
+    obs: pd.DataFrame
+    var: pd.DataFrame
+    counts: Counts
+    library_size: Int[np.ndarray, " cell"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +78,7 @@ def read_expression(
     """Read integer counts and check them before use.
 
     Args:
-        adata_or_path: AnnData in memory, a view, backed, or the path of an h5ad.
+        adata_or_path: AnnData in memory, a view, backed, or the path of an h5ad or a Zarr store.
         layer: Layer that holds the counts; None takes X, "raw" takes `.raw`.
         donor_key: Column of obs with donors.
         labels_key: Column of obs with cell types or other labels.
@@ -74,18 +98,57 @@ def read_expression(
         ResourceError: It would not fit in memory.
     """
     with _opened(adata_or_path, max_bytes) as source:
-        name = _chosen(source, layer)
-        where = f"{source.where}, {'X' if name == 'X' else name if name == 'raw' else f'layer {name!r}'}"
-        var = source.raw_var if name == "raw" and source.raw_var is not None else source.var
-        _check_names(source.obs.index, "cell (obs)", "obs", source.where)
-        _check_names(var.index, "gene (var)", "var", source.where)
-        obs = _with_keys(source, donor_key, labels_key, batch_key, covariate_keys)
-        with worded(where) if source.on_disk else nullcontext():
-            counts = _read_counts(source, name, obs.index, var.index, max_bytes, where)
+        name, where, obs, var = _tables(source, layer, donor_key, labels_key, batch_key, covariate_keys)
+        cells, report = _whole(source, name, where, obs, var, max_bytes)
+    return ad.AnnData(X=cells.counts, obs=cells.obs, var=cells.var, uns={REPORT_KEY: report})
 
+
+@contextmanager
+def open_expression(
+    adata_or_path: ad.AnnData | str | os.PathLike[str],
+    *,
+    layer: str | None = None,
+    labels_key: str | None = None,
+    batch_key: str | None = None,
+    covariate_keys: Sequence[str] = (),
+    stream: bool | None = None,
+    max_bytes: int | None = None,
+) -> Iterator[Cells]:
+    """Check integer counts, reading them whole or leaving them on disk; the file is open as long as the context.
+
+    Args:
+        adata_or_path: As `read_expression` takes it.
+        layer: Layer that holds the counts; None takes X, "raw" takes `.raw`.
+        labels_key: Column of obs with cell types or other labels.
+        batch_key: Column of obs with experimental batches.
+        covariate_keys: Other columns of obs that must be complete.
+        stream: Whether counts stay on disk; None leaves those there that would take more than `STREAM_BYTES`,
+            where the file can be read by cells.
+        max_bytes: Most memory to use; None takes 90 % of what is available.
+
+    Raises:
+        H5adError: As `read_expression`, or counts that must stay on disk cannot be read by cells.
+        ResourceError: It would not fit in memory.
+    """
+    with _opened(adata_or_path, max_bytes) as source:
+        name, where, obs, var = _tables(source, layer, None, labels_key, batch_key, covariate_keys)
+        if stream is None:
+            node = source.nodes[name]
+            stream = reads_by_rows(node) and load_bytes(node, where) > STREAM_BYTES
+        if stream:
+            yield _left_on_disk(source, name, where, obs, var)
+        else:
+            yield _whole(source, name, where, obs, var, max_bytes)[0]
+
+
+def _whole(
+    source: _Source, name: str, where: str, obs: pd.DataFrame, var: pd.DataFrame, max_bytes: int | None
+) -> tuple[Cells, dict[str, Any]]:
+    """Cells with their counts in memory, and what was read and left out."""
+    with worded(where) if source.on_disk else nullcontext():
+        counts = _read_counts(source, name, obs.index, var.index, max_bytes, where)
     kept = np.diff(counts.indptr) > 0
-    if not kept.any():
-        raise H5adError("no cell has any count", where=where, remedy="check that this is the count matrix")
+    _refuse_no_counts(kept, where)
     report = {
         "layer": name,
         "n_cells_read": int(counts.shape[0]),
@@ -93,11 +156,60 @@ def read_expression(
         "n_genes": int(counts.shape[1]),
         "n_genes_without_counts": int((counts.getnnz(axis=0) == 0).sum()),
     }
-    if not kept.all():
-        counts, obs = counts[kept], obs.loc[kept]
-        for key in obs.columns[[isinstance(t, pd.CategoricalDtype) for t in obs.dtypes]]:
-            obs[key] = obs[key].cat.remove_unused_categories()
-    return ad.AnnData(X=counts, obs=obs.copy(), var=plain_frame(var), uns={REPORT_KEY: report})
+    counts = counts if kept.all() else counts[kept]
+    total = np.asarray(counts.sum(axis=1)).ravel()
+    return Cells(_kept_rows(obs, kept), plain_frame(var), counts, total), report
+
+
+def _left_on_disk(source: _Source, name: str, where: str, obs: pd.DataFrame, var: pd.DataFrame) -> Cells:
+    """Cells with their counts on disk, after one pass over them."""
+    node = source.nodes[name]
+    with worded(where):
+        _check_shape(node, obs.index, var.index, where)
+        describe = _describe(obs.index, var.index)
+        counts, total, seen = scan_counts(node, describe, lambda: _hint(source, name), where)
+    kept = counts.stored > 0
+    _refuse_no_counts(kept, where)
+    log.info(
+        "%s: counts stay on disk: %d cells (%d more have no counts), %d genes (%d without counts)",
+        where,
+        int(kept.sum()),
+        int((~kept).sum()),
+        len(seen),
+        int((seen == 0).sum()),
+    )
+    return Cells(_kept_rows(obs, kept), plain_frame(var), counts.select(np.flatnonzero(kept)), total[kept])
+
+
+def _tables(
+    source: _Source,
+    layer: str | None,
+    donor_key: str | None,
+    labels_key: str | None,
+    batch_key: str | None,
+    covariate_keys: Sequence[str],
+) -> tuple[str, str, pd.DataFrame, pd.DataFrame]:
+    """Name of the matrix, what errors call it, obs with complete keys, and var."""
+    name = _chosen(source, layer)
+    where = f"{source.where}, {'X' if name == 'X' else name if name == 'raw' else f'layer {name!r}'}"
+    var = source.raw_var if name == "raw" and source.raw_var is not None else source.var
+    _check_names(source.obs.index, "cell (obs)", "obs", source.where)
+    _check_names(var.index, "gene (var)", "var", source.where)
+    return name, where, _with_keys(source, donor_key, labels_key, batch_key, covariate_keys), var
+
+
+def _refuse_no_counts(kept: np.ndarray, where: str) -> None:
+    if not kept.any():
+        raise H5adError("no cell has any count", where=where, remedy="check that this is the count matrix")
+
+
+def _kept_rows(obs: pd.DataFrame, kept: np.ndarray) -> pd.DataFrame:
+    if kept.all():
+        return obs.copy()
+    obs = obs.loc[kept].copy()
+    for key in obs.columns[[isinstance(t, pd.CategoricalDtype) for t in obs.dtypes]]:
+        obs[key] = obs[key].cat.remove_unused_categories()
+    return obs
 
 
 @contextmanager
@@ -108,6 +220,12 @@ def _opened(adata_or_path: Any, max_bytes: int | None) -> Iterator[_Source]:
             with open_h5ad(adata_or_path.filename):
                 pass
         yield _source_of(adata_or_path)
+    elif isinstance(adata_or_path, str | os.PathLike) and is_zarr(adata_or_path):
+        where = os.fspath(adata_or_path)
+        group = open_zarr(adata_or_path)
+        with worded(where):
+            source = _source_of_file(group, where)
+        yield source
     elif isinstance(adata_or_path, str | os.PathLike):
         with open_h5ad(adata_or_path) as file:
             where = os.fspath(adata_or_path)
@@ -121,7 +239,10 @@ def _opened(adata_or_path: Any, max_bytes: int | None) -> Iterator[_Source]:
                 source = _source_of_file(file, where)
             yield source
     else:
-        raise H5adError(f"a {type(adata_or_path).__name__} was given", remedy="give an AnnData or the path of an h5ad")
+        raise H5adError(
+            f"a {type(adata_or_path).__name__} was given",
+            remedy="give an AnnData or the path of an h5ad or a Zarr store",
+        )
 
 
 def _source_of(adata: ad.AnnData) -> _Source:
@@ -148,12 +269,13 @@ def _source_of(adata: ad.AnnData) -> _Source:
     return _Source(where, adata.obs, adata.var, raw_var if "raw" not in adata.layers else None, nodes, adata.isbacked)
 
 
-def _source_of_file(file: h5py.File, where: str) -> _Source:
+def _source_of_file(file: h5py.File | zarr.Group, where: str) -> _Source:
     def present(name: str) -> bool:
         return name in file and file[name].attrs.get("encoding-type") != "null"
 
     nodes = {"X": file["X"]} if present("X") else {}
-    nodes |= {name: file["layers"][name] for name in file.get("layers", {})}
+    layers: Any = file.get("layers", {})
+    nodes |= {name: layers[name] for name in layers}
     raw_var = None
     if "raw" not in nodes and present("raw/X"):
         nodes["raw"] = file["raw/X"]
@@ -232,15 +354,7 @@ def _is_number(column: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
 
 
-def _read_counts(
-    source: _Source,
-    name: str,
-    cells: pd.Index,
-    genes: pd.Index,
-    max_bytes: int | None,
-    where: str,
-) -> sparse.csr_matrix:
-    node = source.nodes[name]
+def _check_shape(node: Any, cells: pd.Index, genes: pd.Index, where: str) -> None:
     shape = shape_of(node, where)
     if shape != (len(cells), len(genes)):
         raise H5adError(
@@ -250,20 +364,32 @@ def _read_counts(
         )
     if 0 in shape:
         raise H5adError(f"is empty ({shape[0]} cells, {shape[1]} genes)", where=where, remedy="check the input")
+
+
+def _describe(cells: pd.Index, genes: pd.Index) -> Callable[[int, int], str]:
+    return lambda row, column: f"cell '{cells[row]}', gene '{genes[column]}'"
+
+
+def _hint(source: _Source, name: str) -> str:
+    return hint_for(source.nodes, name, source.where)
+
+
+def _read_counts(
+    source: _Source,
+    name: str,
+    cells: pd.Index,
+    genes: pd.Index,
+    max_bytes: int | None,
+    where: str,
+) -> sparse.csr_matrix:
+    node = source.nodes[name]
+    _check_shape(node, cells, genes, where)
     needed = load_bytes(node, where)
     check_fits(needed, max_bytes, what="reading the counts", where=where)
     blocks: list[sparse.csr_matrix] = []
     n_read = 0
     for first, block in csr_blocks(node, where):
-        blocks.append(
-            to_counts(
-                block,
-                first,
-                lambda row, column: f"cell '{cells[row]}', gene '{genes[column]}'",
-                lambda: hint_for(source.nodes, name, source.where),
-                where,
-            )
-        )
+        blocks.append(to_counts(block, first, _describe(cells, genes), lambda: _hint(source, name), where))
         n_read += 8 * blocks[-1].nnz
         if len(blocks) > 1:
             # Stacking takes them once more; what is available now has already shrunk by what was read.

@@ -1,7 +1,7 @@
 """Count matrices of every storage, read as blocks of CSR rows: nothing large is ever made dense.
 
-A node is what holds a matrix: a NumPy array, a SciPy sparse matrix, an HDF5 data set (dense), an HDF5
-group (CSR or CSC as anndata writes them), or a `BackedView`.
+A node is what holds a matrix: a NumPy array, a SciPy sparse matrix, an HDF5 data set or Zarr array (dense), a
+group of either (CSR or CSC as anndata writes them), or a `BackedView`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import Any
 
 import h5py
 import numpy as np
+import zarr
 from scipy import sparse
 
+from genesim.data.preflight_h5ad import worded
 from genesim.errors import H5adError
 
 _BLOCK_BYTES = 64 * 2**20  # of a dense block
@@ -34,8 +36,8 @@ class BackedView:
 
 
 def is_compressed(node: Any) -> bool:
-    """Whether `node` is an HDF5 group holding a CSR or CSC matrix."""
-    return isinstance(node, h5py.Group) and {"data", "indices", "indptr"} <= set(node)
+    """Whether `node` is a group of a file holding a CSR or CSC matrix."""
+    return isinstance(node, h5py.Group | zarr.Group) and {"data", "indices", "indptr"} <= set(node)
 
 
 def shape_of(node: Any, where: str) -> tuple[int, int]:
@@ -46,10 +48,10 @@ def shape_of(node: Any, where: str) -> tuple[int, int]:
     """
     if is_compressed(node):
         shape = node.attrs.get("shape", node.attrs.get("h5sparse_shape"))
-    elif isinstance(node, np.ndarray | h5py.Dataset | BackedView) or sparse.issparse(node):
+    elif isinstance(node, np.ndarray | h5py.Dataset | zarr.Array | BackedView) or sparse.issparse(node):
         shape = node.shape
     else:
-        kind = "group" if isinstance(node, h5py.Group) else type(node).__name__
+        kind = "group" if isinstance(node, h5py.Group | zarr.Group) else type(node).__name__
         raise H5adError(
             f"holds a {kind}, not a matrix of counts",
             where=where,
@@ -60,10 +62,17 @@ def shape_of(node: Any, where: str) -> tuple[int, int]:
     return int(shape[0]), int(shape[1])
 
 
-def _major(node: h5py.Group) -> str:
+def _major(node: h5py.Group | zarr.Group) -> str:
     text = node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", ""))
     text = text.decode() if isinstance(text, bytes) else str(text)
     return text[:3]
+
+
+def reads_by_rows(node: Any) -> bool:
+    """Whether `node` lies on disk in a layout of which single rows can be read."""
+    if isinstance(node, BackedView):
+        return reads_by_rows(node.base)
+    return isinstance(node, h5py.Dataset | zarr.Array) or (is_compressed(node) and _major(node) == "csr")
 
 
 def load_bytes(node: Any, where: str) -> int:
@@ -94,31 +103,38 @@ def stored_values(node: Any, limit: int = 200_000) -> np.ndarray:
     return np.asarray(node[: max(1, limit // max(node.shape[1], 1))]).ravel()
 
 
-def check_compressed(
-    n_values: int, indices: np.ndarray, indptr: np.ndarray, n_major: int, n_minor: int, where: str
+def check_starts(
+    n_values: int, n_indices: int, index_dtype: np.dtype, indptr: np.ndarray, n_major: int, where: str
 ) -> None:
-    """Check the arrays of a CSR (major = row) or CSC (major = column) matrix before they are used.
+    """Check what a CSR (major = row) or CSC (major = column) matrix says of where its rows or columns begin.
 
     Raises:
-        H5adError: Lengths differ, `indptr` decreases, or an index lies outside the matrix; SciPy would read
-            or write memory outside its arrays.
+        H5adError: Lengths differ or `indptr` decreases; SciPy would read outside its arrays.
     """
     problem = None
-    if indices.dtype.kind not in "iu" or indptr.dtype.kind not in "iu":
+    if index_dtype.kind not in "iu" or indptr.dtype.kind not in "iu":
         problem = "sparse indices are not integers"
     elif len(indptr) != n_major + 1:
         problem = f"indptr has {len(indptr)} entries where {n_major + 1} are needed"
-    elif len(indices) != n_values:
-        problem = f"{len(indices)} indices for {n_values} values"
+    elif n_indices != n_values:
+        problem = f"{n_indices} indices for {n_values} values"
     elif int(indptr[0]) != 0 or int(indptr[-1]) != n_values:
         problem = f"indptr runs from {int(indptr[0])} to {int(indptr[-1])}, not from 0 to {n_values}"
     elif n_major and (indptr[1:] < indptr[:-1]).any():
         problem = f"indptr decreases at position {int(np.argmax(indptr[1:] < indptr[:-1])) + 1}"
-    elif n_values and (int(indices.min()) < 0 or int(indices.max()) >= n_minor):
-        bad = int(indices.min()) if int(indices.min()) < 0 else int(indices.max())
-        problem = f"sparse index {bad} lies outside 0..{n_minor - 1}"
     if problem:
         raise H5adError(problem, where=where, remedy=_REMEDY)
+
+
+def check_indices(indices: np.ndarray, n_minor: int, where: str) -> None:
+    """Check that sparse indices lie inside the matrix.
+
+    Raises:
+        H5adError: One does not; SciPy would read or write memory outside its arrays.
+    """
+    if len(indices) and (int(indices.min()) < 0 or int(indices.max()) >= n_minor):
+        bad = int(indices.min()) if int(indices.min()) < 0 else int(indices.max())
+        raise H5adError(f"sparse index {bad} lies outside 0..{n_minor - 1}", where=where, remedy=_REMEDY)
 
 
 def _checked(node: Any, where: str) -> sparse.spmatrix:
@@ -133,9 +149,56 @@ def _checked(node: Any, where: str) -> sparse.spmatrix:
         raise H5adError(f"unknown sparse layout '{kind}'", where=where, remedy=_REMEDY)
     by_row = kind == "csr"
     n_major, n_minor = (n_cells, n_genes) if by_row else (n_genes, n_cells)
-    check_compressed(len(data), indices, indptr, n_major, n_minor, where)
+    check_starts(len(data), len(indices), indices.dtype, indptr, n_major, where)
+    check_indices(indices, n_minor, where)
     build = sparse.csr_matrix if by_row else sparse.csc_matrix
     return build((data, indices, indptr), shape=(n_cells, n_genes))
+
+
+class RowReader:
+    """Reads ranges of rows of a dense or CSR matrix on disk, as stored; indices are checked on every read.
+
+    Attributes:
+        shape: `(n_cells, n_genes)`.
+        begins: Stored values before each row, and in all (CSR's indptr), which stays in memory.
+
+    Raises:
+        H5adError: The matrix lies in memory or by columns, or its row starts contradict it.
+    """
+
+    def __init__(self, node: Any, where: str) -> None:
+        self.shape = shape_of(node, where)
+        if not reads_by_rows(node):
+            raise H5adError(
+                "cannot be read cell by cell: it is in memory or stored by genes (CSC)",
+                where=where,
+                remedy="give an h5ad or Zarr store whose counts are CSR or dense, or read it whole (stream=False)",
+            )
+        self._node, self._where = node, where
+        n_cells, n_genes = self.shape
+        if is_compressed(node):
+            # Opening an array of a Zarr group takes longer than reading a piece of it: once is enough.
+            self._data, self._indices = node["data"], node["indices"]
+            self.begins = np.asarray(node["indptr"][:])
+            n_values, n_indices = self._data.shape[0], self._indices.shape[0]
+            check_starts(n_values, n_indices, self._indices.dtype, self.begins, n_cells, where)
+            self.begins = self.begins.astype(np.int64)
+        else:
+            self._data, self._indices = node, None
+            self.begins = np.arange(n_cells + 1, dtype=np.int64) * n_genes
+
+    def read(self, first: int, last: int) -> sparse.csr_matrix:
+        """Rows `first` to `last` (not included) as CSR of the stored type."""
+        if self._indices is None:
+            with worded(self._where):
+                return sparse.csr_matrix(np.asarray(self._data[first:last]))
+        starts = self.begins[first : last + 1]
+        piece = slice(int(starts[0]), int(starts[-1]))
+        with worded(self._where):
+            data, indices = np.asarray(self._data[piece]), np.asarray(self._indices[piece])
+        check_indices(indices, self.shape[1], self._where)
+        starts = (starts - starts[0]).astype(np.int32)
+        return sparse.csr_matrix((data, indices.astype(np.int32, copy=False), starts), (last - first, self.shape[1]))
 
 
 def _view(node: BackedView, where: str) -> sparse.csr_matrix:

@@ -1,4 +1,4 @@
-"""What is checked of an h5ad file before anndata opens it: signature, length, links, the three parts.
+"""What is checked of an h5ad file (or Zarr store) before anndata opens it: signature, length, links, the parts.
 
 HDF5 follows external links, external raw storage and virtual data sets to any other file of the machine
 without a word; such files are refused.
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
+import zarr
 
 from genesim.errors import GenesimError, H5adError
 
@@ -60,6 +61,23 @@ def open_h5ad(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         file.close()
 
 
+def is_zarr(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is a directory that Zarr (format 2 or 3) has made."""
+    return any((Path(path) / name).is_file() for name in ("zarr.json", ".zgroup"))
+
+
+def open_zarr(path: str | os.PathLike[str]) -> zarr.Group:
+    """Open a Zarr store of an AnnData read-only.
+
+    Raises:
+        H5adError: Damaged, or no AnnData.
+    """
+    with worded(str(path)):
+        group = zarr.open_group(os.fspath(path), mode="r")
+        check_parts(group, str(path))
+    return group
+
+
 def check_signature(path: Path) -> None:
     """Check that `path` is an HDF5 file.
 
@@ -71,7 +89,7 @@ def check_signature(path: Path) -> None:
         raise H5adError(
             "is a directory",
             where=where,
-            remedy="for a Zarr store, read it with anndata and pass the AnnData",
+            remedy="give the path of an h5ad, or of the Zarr store itself",
         )
     if not path.is_file():
         raise H5adError("does not exist", where=where, remedy="check the path")
@@ -128,7 +146,7 @@ def _refers(name: str, how: str, target: str, where: str) -> H5adError:
     )
 
 
-def check_parts(file: h5py.File, where: str) -> None:
+def check_parts(file: h5py.File | zarr.Group, where: str) -> None:
     """Check that `obs` and `var` are there in the layout that anndata has written since 0.7.
 
     Raises:
@@ -139,14 +157,14 @@ def check_parts(file: h5py.File, where: str) -> None:
         raise H5adError(
             f"has no {' and no '.join(missing)} (it holds: {', '.join(list(file)[:8]) or 'nothing'})",
             where=where,
-            remedy="give an h5ad as anndata writes it",
+            remedy="give an h5ad or Zarr store as anndata writes it",
         )
     for part in ("obs", "var"):
-        if not isinstance(file[part], h5py.Group):
+        if not isinstance(file[part], h5py.Group | zarr.Group):
             raise H5adError(
                 f"'{part}' has the layout of anndata before 0.7",
                 where=where,
-                remedy="read it with anndata.read_h5ad and write it again with write_h5ad",
+                remedy="read it with anndata and write it again",
             )
 
 

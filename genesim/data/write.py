@@ -1,4 +1,4 @@
-"""Writers of h5ad and tables: atomic, with provenance, the same bytes for the same content.
+"""Writers of h5ad, Zarr and tables: atomic, with provenance, the same bytes for the same content.
 
 A `synthetic` mark travels with each: in `uns["genesim"]` of an h5ad, in the schema of a parquet, and in
 `<file>.provenance.json` beside every table.
@@ -7,18 +7,25 @@ A `synthetic` mark travels with each: in `uns["genesim"]` of an h5ad, in the sch
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import anndata as ad
+import h5py
+import numpy as np
 import pandas as pd
+import zarr
+from scipy import sparse
 
 from genesim.data.names import plain_frame, plain_index, some
 from genesim.errors import H5adError, InputError
-from genesim.provenance.atomic import atomic_file
+from genesim.provenance.atomic import atomic_directory, atomic_file
 from genesim.provenance.record import Provenance, write_sidecar
 
 UNS_KEY = "genesim"
+_CHUNK_VALUES = 2**16  # stored values of one compressed piece: a read of 256 cells decompresses a few
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -74,6 +81,81 @@ def write_h5ad(
                 remedy="convert or drop the entry that is named",
             ) from error
     return path
+
+
+def write_blocks(
+    shell: ad.AnnData, blocks: Iterable[sparse.csr_matrix], path: str | os.PathLike[str], provenance: Provenance
+) -> Path:
+    """Write cells whose counts come block by block, so that no more than one block is in memory.
+
+    Args:
+        shell: All but the counts: its X is empty and says how many cells and genes are to come.
+        blocks: CSR int32, which together are as many rows.
+        path: An h5ad, or a Zarr store (format 3) where it ends in `.zarr`; an existing one is replaced at the end.
+
+    Raises:
+        InputError: The blocks have another number of cells or genes.
+        ResourceError: The location cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    as_zarr = path.suffix == ".zarr"
+    empty = ad.AnnData(
+        X=sparse.csr_matrix(shell.shape, dtype=np.int32),
+        obs=plain_frame(shell.obs),
+        var=plain_frame(shell.var),
+        uns={**shell.uns, UNS_KEY: provenance_uns(provenance)},
+    )
+    with atomic_directory(path) if as_zarr else atomic_file(path) as temporary:
+        if as_zarr:
+            with ad.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Consolidated metadata")  # anndata's own readers ask for it
+                empty.write_zarr(temporary)
+            store = zarr.open_group(temporary, mode="r+", use_consolidated=False)
+            _fill(store["X"], blocks, empty.shape, str(path))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Consolidated metadata")
+                zarr.consolidate_metadata(store.store)
+        else:
+            empty.write_h5ad(temporary)
+            with h5py.File(temporary, "r+") as file:
+                _fill(file["X"], blocks, empty.shape, str(path))
+    return path
+
+
+def _fill(group: Any, blocks: Iterable[sparse.csr_matrix], shape: tuple[int, int], where: str) -> None:
+    """Put the rows of `blocks` into the group of an empty CSR matrix."""
+    settings: dict[str, Any] = {"chunks": (_CHUNK_VALUES,), "dtype": np.int32, "shape": (0,)}
+    for name in ("data", "indices"):
+        del group[name]
+        if isinstance(group, h5py.Group):
+            group.create_dataset(name, maxshape=(None,), compression="gzip", compression_opts=4, **settings)
+        else:
+            group.create_array(name, **settings)
+    stored, n_rows = [np.zeros(1, np.int64)], 0
+    for block in blocks:
+        if block.shape[1] != shape[1] or n_rows + block.shape[0] > shape[0]:
+            break
+        first = group["data"].shape[0]
+        for name, values in (("data", block.data), ("indices", block.indices)):
+            array = group[name]
+            array.resize((first + len(values),))
+            array[first:] = values
+        stored.append(np.diff(block.indptr).astype(np.int64))
+        n_rows += block.shape[0]
+    else:
+        if n_rows == shape[0]:
+            indptr = np.cumsum(np.concatenate(stored))
+            del group["indptr"]
+            if isinstance(group, h5py.Group):
+                group.create_dataset("indptr", data=indptr)
+            else:
+                group.create_array("indptr", data=indptr)
+            return
+    raise InputError(
+        f"the blocks are not the {shape[0]} cells x {shape[1]} genes that were announced",
+        where=where,
+        remedy="give as many rows as the table of cells has",
+    )
 
 
 def _flat(frame: pd.DataFrame, where: str) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,19 +18,20 @@ from genesim import rng
 from genesim.config.base import parse
 from genesim.config.model import ExpressionConfig
 from genesim.console import progress
-from genesim.data.expression import read_expression
+from genesim.data.expression import open_expression, read_expression
 from genesim.data.names import plain_frame, plain_labels
-from genesim.data.write import provenance_uns
+from genesim.data.write import provenance_uns, write_blocks
 from genesim.errors import ConditionError, ConfigError, H5adError
 from genesim.estimators import expression_store
 from genesim.estimators.covariates import LIBRARY_SIZE, Covariates
+from genesim.estimators.expression_choice import choose
 from genesim.estimators.expression_draw import draw_latents, draw_rates, rates_under
 from genesim.estimators.expression_explain import GenePrograms, explained, gene_programs
-from genesim.estimators.expression_fit import fit_generator, resolved
+from genesim.estimators.expression_fit import fit_generator
 from genesim.models.catalog import card, spec
+from genesim.models.expression.draws import MAX_COUNT
 from genesim.models.expression.generator import CountBaseline, ExpressionGenerator, block_size
 from genesim.models.expression.library import LibrarySampler
-from genesim.models.expression.negative_binomial import MAX_COUNT, draw_counts
 from genesim.models.expression.posterior import encode, log_likelihood_bound, rates_at
 from genesim.provenance.record import Provenance
 from genesim.train.store import load_model, save_model
@@ -60,6 +61,7 @@ class ExpressionModel:
         history: Training losses by step.
         var: Text columns of var (gene ids, symbols, types), which new cells get too; numbers stay out, as
             they are measured on the training cells.
+        selection: How the method came about: the candidate chosen, the reason, and held-out scores.
     """
 
     generator: ExpressionGenerator | CountBaseline
@@ -73,6 +75,7 @@ class ExpressionModel:
     seed: int
     history: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     var: pd.DataFrame | None = field(default=None, repr=False)
+    selection: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def fit(
@@ -86,11 +89,12 @@ class ExpressionModel:
         config: ExpressionConfig | None = None,
         seed: int = 0,
         checkpoint_dir: str | os.PathLike[str] | None = None,
+        stream: bool | None = None,
     ) -> ExpressionModel:
         """Train on integer counts.
 
         Args:
-            adata: AnnData (in memory, a view, backed) or the path of an h5ad; never changed.
+            adata: AnnData (in memory, a view, backed) or the path of an h5ad or a Zarr store; never changed.
             labels_key: Column of obs with cell types.
             batch_key: Column of obs with experimental batches.
             categorical_covariate_keys: Further categorical columns.
@@ -99,6 +103,8 @@ class ExpressionModel:
             config: Method, sizes and training lengths.
             seed: Decides every draw; the same seed, versions and machine give the same model.
             checkpoint_dir: Folder from which a killed training goes on exactly.
+            stream: Whether counts stay on disk, so that memory does not grow with them; None does so where reading
+                them would take more than 1 GiB. Baselines read them whole.
 
         Raises:
             H5adError: The input is damaged, is not counts, or lacks a key.
@@ -107,40 +113,53 @@ class ExpressionModel:
         config = config or ExpressionConfig()
         categorical = [key for key in (labels_key, batch_key) if key is not None] + list(categorical_covariate_keys)
         continuous = list(continuous_covariate_keys)
-        cells = read_expression(
+        with open_expression(
             adata,
             layer=layer,
             labels_key=labels_key,
             batch_key=batch_key,
             covariate_keys=[*categorical_covariate_keys, *continuous],
-        )
-        covariates = Covariates.fit(cells.obs, categorical, continuous)
-        counts = sparse.csr_matrix(cells.X)
-        log_library = np.log(np.asarray(counts.sum(axis=1), np.float64).ravel())
-        condition = covariates.condition(cells.obs, log_library)
-        label_column, batch_column = _columns(labels_key, batch_key)
-        library = LibrarySampler.fit(
-            log_library,
-            _codes(condition, label_column),
-            _codes(condition, batch_column),
-            0 if label_column is None else covariates.n_levels[label_column],
-            0 if batch_column is None else covariates.n_levels[batch_column],
-        )
-        config = resolved(config, counts.shape[0])
-        history: dict[str, np.ndarray] = {}
-        generator: ExpressionGenerator | CountBaseline
-        method = spec("expression", config.method)
-        if method.role == "model":
-            folder = None if checkpoint_dir is None else Path(checkpoint_dir)
-            generator, history = fit_generator(
-                counts, condition, covariates.n_levels, covariates.shares(), config, seed, folder
+            stream=stream if config.method in ("auto", "vae") else False,
+        ) as cells:
+            covariates = Covariates.fit(cells.obs, categorical, continuous)
+            counts = cells.counts
+            log_library = np.log(cells.library_size.astype(np.float64))
+            condition = covariates.condition(cells.obs, log_library)
+            label_column, batch_column = _columns(labels_key, batch_key)
+            library = LibrarySampler.fit(
+                log_library,
+                _codes(condition, label_column),
+                _codes(condition, batch_column),
+                0 if label_column is None else covariates.n_levels[label_column],
+                0 if batch_column is None else covariates.n_levels[batch_column],
             )
-        else:
-            n_labels = 0 if label_column is None else covariates.n_levels[label_column]
-            generator = method.build(counts, condition, n_labels, label_column, seed)
-        genes = pd.Index(cells.var_names, dtype=object)
+            selection: dict[str, Any] = {"chosen": config.method, "reason": "asked for"}
+            if config.method == "auto":
+
+                def trial(part: ad.AnnData, candidate: ExpressionConfig) -> ExpressionModel:
+                    others = (categorical_covariate_keys, continuous_covariate_keys)
+                    return cls.fit(part, labels_key, batch_key, *others, config=candidate, seed=seed)
+
+                small = counts.shape[0] <= config.trial_cells
+                x = sparse.csr_matrix(counts[np.arange(counts.shape[0])]) if small else None
+                whole = ad.AnnData(x, obs=cells.obs, var=pd.DataFrame(index=cells.var.index))
+                config, selection = choose(whole, config, trial, categorical + continuous, labels_key, seed)
+            method = spec("expression", config.method)
+            history: dict[str, np.ndarray] = {}
+            generator: ExpressionGenerator | CountBaseline
+            if method.role == "model":
+                folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+                generator, history = fit_generator(
+                    counts, condition, covariates.n_levels, covariates.shares(), config, seed, folder, label_column
+                )
+            else:
+                n_labels = 0 if label_column is None else covariates.n_levels[label_column]
+                counts = sparse.csr_matrix(counts[np.arange(counts.shape[0])])
+                generator = method.build(counts, condition, n_labels, label_column, seed)
+        genes = pd.Index(cells.var.index, dtype=object)
         var = expression_store.text_columns(cells.var)
-        return cls(generator, library, covariates, genes, labels_key, batch_key, layer, config, seed, history, var)
+        keys_ = (labels_key, batch_key, layer)
+        return cls(generator, library, covariates, genes, *keys_, config, seed, history, var, selection)
 
     @property
     def cell_types(self) -> tuple[str, ...]:
@@ -203,32 +222,60 @@ class ExpressionModel:
         Raises:
             ConditionError: An unknown level or column, or a frame of another length.
         """
+        table = self._wanted(n, obs, seed)
+        cells = self.empty_cells(table)
+        cells.X = sparse.vstack(list(self._blocks(table, seed)), format="csr", dtype=np.int32)
+        cells.uns["genesim"] = provenance_uns(self._drawn(n, obs, seed))
+        return cells
+
+    def write_sample(
+        self,
+        path: str | os.PathLike[str],
+        n: int,
+        obs: Mapping[str, Any] | pd.DataFrame | None = None,
+        seed: int = 0,
+    ) -> Path:
+        """Draw the cells of `sample` into an h5ad, or a Zarr store where `path` ends in `.zarr`, block by block.
+
+        Counts take memory for one block only; obs, about 200 bytes a cell, is made whole. Nothing partial is left at
+        `path`.
+
+        Raises:
+            ConditionError: An unknown level or column, or a frame of another length.
+            ResourceError: The location cannot be written, or the disk is full.
+        """
+        table = self._wanted(n, obs, seed)
+        return write_blocks(self.empty_cells(table), self._blocks(table, seed), path, self._drawn(n, obs, seed))
+
+    def _wanted(self, n: int, obs: Mapping[str, Any] | pd.DataFrame | None, seed: int) -> pd.DataFrame:
+        """The table of the cells to draw, every covariate given."""
         if n < 1:
             raise ConditionError(f"{n} cells were asked for", where="sample", remedy="ask for at least one")
         table = self.covariates.complete(self.covariates.table(n, obs), seed)
         if not isinstance(obs, pd.DataFrame):
             width = max(6, len(str(n)))
             table.index = pd.Index([f"cell{i:0{width}d}" for i in range(1, n + 1)], dtype=object)
+        return table
+
+    def _blocks(self, table: pd.DataFrame, seed: int) -> Iterator[sparse.csr_matrix]:
+        """Counts of the cells of `table`, some hundred at a time."""
         size = block_size(len(self.genes))
         key = rng.key(seed, "expression", "sample")
-        blocks = []
-        for first in progress(range(0, n, size), "drawing cells"):
+        for first in progress(range(0, len(table), size), "drawing cells"):
             rows = table.iloc[first : first + size]
             if isinstance(self.generator, ExpressionGenerator):
                 rates, library = self.draw_rates(rows, seed, first)
-                counts = self.draw_counts(rates * library[:, None], rows, seed, first)
+                yield self.draw_counts(rates, library, rows, seed, first)
             else:
-                counts = self.generator.sample(key, self.condition(rows, seed, first), first)
-            blocks.append(sparse.csr_matrix(counts))
-        cells = self.empty_cells(table)
-        cells.X = sparse.vstack(blocks, format="csr", dtype=np.int32)
+                yield self.generator.sample(key, self.condition(rows, seed, first), first)
+
+    def _drawn(self, n: int, obs: Mapping[str, Any] | pd.DataFrame | None, seed: int) -> Provenance:
         settings = {
             "n": n,
             "method": self.config.method,
             "obs": dict(obs) if isinstance(obs, Mapping) else None,
         }
-        cells.uns["genesim"] = provenance_uns(Provenance("sample expression", seed, settings, synthetic=True))
-        return cells
+        return Provenance("sample expression", seed, settings, synthetic=True)
 
     def empty_cells(self, obs: pd.DataFrame) -> ad.AnnData:
         """AnnData of this model's genes without counts, for cells with this obs (levels categorical)."""
@@ -247,7 +294,7 @@ class ExpressionModel:
     ) -> tuple[Float[np.ndarray, "cell gene"], Float[np.ndarray, " cell"]]:
         """Rates (rows sum to 1) and library sizes of cells `first`, `first` + 1, ... of a draw.
 
-        Planted effects multiply the rates; `draw_counts` then adds the noise of measurement.
+        Planted effects are the `fold` of `draw_counts`, which adds the noise of measurement.
 
         Raises:
             ConfigError: The method is a baseline, which has no rates apart from its counts.
@@ -261,13 +308,23 @@ class ExpressionModel:
         return draw_rates(generator, self.covariates, key, condition, batch_column, first), library
 
     def draw_counts(
-        self, mean: Float[np.ndarray, "cell gene"], obs: pd.DataFrame, seed: int, first: int = 0
-    ) -> Int[np.ndarray, "cell gene"]:
-        """NB counts around `mean` with the dispersions of the same `obs` that `draw_rates` was given."""
+        self,
+        rates: Float[np.ndarray, "cell gene"],
+        library: Float[np.ndarray, " cell"],
+        obs: pd.DataFrame,
+        seed: int,
+        first: int = 0,
+        fold: Float[np.ndarray, "cell gene"] | None = None,
+    ) -> sparse.csr_matrix:
+        """Counts around library size times rate, for the `obs` that `draw_rates` was given.
+
+        `fold` multiplies each expected count. A cell keeps its molecules as far as it can: with the same seed,
+        counts with and without `fold` differ by its effect only.
+        """
         generator = self._vae_generator("draw_counts")
         condition = self.condition(self.covariates.complete(obs, seed, first), seed, first)
-        key = rng.child(rng.key(seed, "expression", "sample"), "counts")
-        return draw_counts(key, mean, generator.dispersion(condition), first)
+        condition = Condition(condition.categories, condition.continuous, np.log(library).astype(np.float32))
+        return generator.counts(rng.key(seed, "expression", "sample"), rates, condition, first, fold)
 
     def embed(self, adata: Cells) -> Float[np.ndarray, "cell latent"]:
         """Posterior means of the latents, one row a cell; covariates are not needed.
@@ -424,6 +481,7 @@ class ExpressionModel:
         settings = self.config.model_dump(mode="json")
         metadata = {
             "card": card("expression", self.config.method),
+            "selection": self.selection,
             "covariates": described,
             "genes": list(self.genes),
             "var": [[name, list(column)] for name, column in self._var().items()],  # in their order
@@ -475,6 +533,7 @@ class ExpressionModel:
             found["seed"],
             arrays["history"],
             pd.DataFrame(dict(found.get("var", [])), index=genes, dtype=object),
+            found.get("selection", {}),
         )
 
 

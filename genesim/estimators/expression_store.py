@@ -15,6 +15,7 @@ from genesim.errors import ArtefactError
 from genesim.models.catalog import spec
 from genesim.models.expression.flow import LatentFlow
 from genesim.models.expression.generator import CountBaseline, ExpressionGenerator
+from genesim.models.expression.margins import GeneMargins
 from genesim.models.expression.vae import GeneStatistics, NbVae
 
 
@@ -58,7 +59,8 @@ def fill_module(module: nnx.Module, arrays: dict[str, np.ndarray]) -> None:
 def generator_arrays(generator: ExpressionGenerator | CountBaseline) -> dict[str, Any]:
     """Arrays of a generator of any method."""
     if isinstance(generator, ExpressionGenerator):
-        return {"vae": module_arrays(generator.vae), "flow": module_arrays(generator.flow)}
+        margins = {} if generator.margins is None else {"margins": generator.margins.arrays()}
+        return {"vae": module_arrays(generator.vae), "flow": module_arrays(generator.flow), **margins}
     return generator.arrays()
 
 
@@ -85,4 +87,5 @@ def build_generator(
     )
     fill_module(vae, arrays["vae"])
     fill_module(flow, arrays["flow"])
-    return ExpressionGenerator(vae, flow)
+    margins = GeneMargins.restore(arrays["margins"]) if "margins" in arrays else None
+    return ExpressionGenerator(vae, flow, margins, label_column)

@@ -30,10 +30,15 @@ def _keys(cohort: Cohort) -> dict:
 
 def train_expression(cohort: Cohort, config: ModelsConfig, seed: int, checkpoints: Path | None) -> ExpressionModel:
     """Expression model of the training donors' cells."""
+    expression = config.expression
+    if expression.method == "auto" and set(expression.candidates) != {"copula"}:
+        # Simulated donors carry planted effects, and a copula has no rates that they could change.
+        networks = tuple(name for name in expression.candidates if name != "copula")
+        expression = expression.model_copy(update={"candidates": networks})
     return ExpressionModel.fit(
         cohort.cells_of("train"),
         **_keys(cohort),
-        config=config.expression,
+        config=expression,
         seed=seed,
         checkpoint_dir=checkpoints,
     )

@@ -26,8 +26,10 @@ class CellSource(Protocol):
         """Rates (fractions, cell x gene) and library sizes (cell) of cells `first`, `first` + 1, ..."""
         ...
 
-    def draw_counts(self, mean: np.ndarray, obs: pd.DataFrame, seed: int, first: int) -> np.ndarray:
-        """Integer counts (cell x gene) around `mean` under the model's noise for the same `obs`."""
+    def draw_counts(
+        self, rates: np.ndarray, library: np.ndarray, obs: pd.DataFrame, seed: int, first: int, fold: np.ndarray
+    ) -> sparse.csr_matrix:
+        """Integer counts (cell x gene) around library x rate x `fold` under the model's noise for the same `obs`."""
         ...
 
 
@@ -74,12 +76,8 @@ def draw_cells(
             rows = slice(first, first + CHUNK)
             given = obs.iloc[rows]
             rates, library = source.draw_rates(given, seed, first)
-            mean = (
-                np.asarray(rates, np.float64)
-                * (library_size_scale * library)[:, None]
-                * np.exp2(batches[batch_code[rows]])
-            )
-            mean[:, columns] *= np.exp2(fold[donor_code[rows], type_code[rows]])
-            yield sparse.csr_matrix(np.asarray(source.draw_counts(mean, given, seed, first)).astype(np.int32))
+            change = np.exp2(batches[batch_code[rows]])
+            change[:, columns] *= np.exp2(fold[donor_code[rows], type_code[rows]])
+            yield source.draw_counts(rates, library_size_scale * library, given, seed, first, change)
 
     return sparse.vstack(list(chunks()), format="csr")

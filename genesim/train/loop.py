@@ -2,6 +2,9 @@
 
 Keys and minibatches are functions of the step's number, so how steps are grouped into compiled calls, and
 where a run was interrupted, never changes its result.
+
+With several local devices the examples of a minibatch are divided among them and the state is whole on each; the
+result is that of one device up to rounding. EM, whose minibatch never changes, uses one.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from genesim import rng
 from genesim.config.model import TrainPlan
@@ -56,25 +60,63 @@ class FitResult(Generic[M]):
     n_traces: int
 
 
+class _Devices:
+    """The devices of a run: one, for which nothing changes, or several that share the examples of a minibatch."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._examples: NamedSharding | None = None
+        chosen = jax.local_devices() if jax.config.jax_default_device is None else []  # type: ignore[attr-defined]
+        if len(chosen) > 1 and not stream.constant:
+            mesh = jax.make_mesh((len(chosen),), ("example",), axis_types=(AxisType.Auto,), devices=chosen)
+            self._first, self._whole = chosen[0], NamedSharding(mesh, PartitionSpec())
+            self._examples = NamedSharding(mesh, PartitionSpec("example"))
+
+    def on_all(self, tree: Any) -> Any:
+        """`tree` whole on every device."""
+        return tree if self._examples is None else jax.device_put(tree, self._whole)
+
+    def on_one(self, tree: Any) -> Any:
+        """`tree` on the first device, for whatever comes after training."""
+        return tree if self._examples is None else jax.device_put(tree, self._first)
+
+    def divided(self, minibatch: Minibatch) -> Minibatch:
+        """The dense minibatch, its examples divided, filled up with padding where they do not come out even."""
+        minibatch = minibatch.dense()
+        if self._examples is None:
+            return minibatch
+        n_more = -minibatch.weight.shape[0] % self._examples.num_devices
+        padded = jax.tree.map(lambda x: jnp.concatenate([x, jnp.repeat(x[-1:], n_more, axis=0)]), minibatch)
+        weight = jnp.concatenate([minibatch.weight, jnp.zeros(n_more)])
+        return jax.lax.with_sharding_constraint(replace(padded, weight=weight), self._examples)
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function` compiled; what it takes and gives is whole on every device."""
+        if self._examples is None:
+            return jax.jit(function)
+        return jax.jit(function, in_shardings=self._whole, out_shardings=self._whole)
+
+
 class _Calls:
     """The compiled call: up to `capacity` steps in one device loop, whatever their number."""
 
-    def __init__(self, step: TrainStep, stream: Stream, capacity: int, key: jax.Array) -> None:
+    def __init__(self, step: TrainStep, stream: Stream, capacity: int, key: jax.Array, devices: _Devices) -> None:
         self.n_traces = 0
         self._stream = stream
         self._capacity = capacity
-        self._key = key
+        self._key = devices.on_all(key)
         self._constant: Any = None
-        self._run = jax.jit(self._traced(step))
+        self._devices = devices
+        self._run = devices.compiled(self._traced(step))
 
     def _traced(self, step: TrainStep) -> Callable[..., tuple[TrainState, Info]]:
         constant, capacity = self._stream.constant, self._capacity
+        divided = self._devices.divided
         one_step = jax.jit(step.step)  # traced once for the shapes of `info` and for the loop
 
         def run(state: TrainState, data: Minibatch, n: Any, key: jax.Array) -> tuple[TrainState, Info]:
             self.n_traces += 1  # runs only while tracing
             first = data if constant else jax.tree.map(lambda x: x[0], data)
-            shapes = jax.eval_shape(one_step, state, first, key)[1]
+            shapes = jax.eval_shape(one_step, state, divided(first), key)[1]
             infos = jax.tree.map(lambda s: jnp.zeros((capacity, *s.shape), s.dtype), shapes)
 
             def body(i: Any, carry: tuple[TrainState, Info]) -> tuple[TrainState, Info]:
@@ -82,7 +124,7 @@ class _Calls:
                 minibatch = data if constant else jax.tree.map(lambda x: x[i], data)
                 # The barriers keep XLA from fusing the step with its surroundings: the arithmetic, and its
                 # rounding, is then the same whatever the capacity.
-                state, minibatch = jax.lax.optimization_barrier((state, minibatch))
+                state, minibatch = jax.lax.optimization_barrier((state, divided(minibatch)))
                 done = one_step(state, minibatch, jax.random.fold_in(key, state.step))
                 state, info = jax.lax.optimization_barrier(done)
                 return state, jax.tree.map(lambda all_, one: all_.at[i].set(one), infos, info)
@@ -154,14 +196,17 @@ def _rounds_since_best(losses: np.ndarray) -> int | None:
     return len(finite) - 1 - int(np.argmin(finite))
 
 
-def _validator(step: TrainStep, validation: Stream, key: jax.Array) -> Callable[[TrainState], float]:
+def _validator(step: TrainStep, validation: Stream, key: jax.Array, devices: _Devices) -> Callable[[TrainState], float]:
     """Weighted mean loss over all of `validation`, under the same keys in every round."""
-    evaluate = jax.jit(step.evaluate)
+    key = devices.on_all(key)
+
+    def evaluate(state: TrainState, minibatch: Minibatch, number: Any, key: jax.Array) -> tuple[Any, Any]:
+        return step.evaluate(state, devices.divided(minibatch), jax.random.fold_in(key, number))
+
+    compiled = devices.compiled(evaluate)
 
     def loss(state: TrainState) -> float:
-        sums = [
-            evaluate(state, minibatch, jax.random.fold_in(key, i)) for i, minibatch in enumerate(validation.ordered())
-        ]
+        sums = [compiled(state, minibatch, np.int32(i), key) for i, minibatch in enumerate(validation.ordered())]
         totals = np.asarray(jax.device_get(sums), np.float64).sum(axis=0)
         return float(totals[0] / totals[1])
 
@@ -187,7 +232,7 @@ def fit(
 
     Args:
         model: A `GenerativeModel`, an `EmModel`, or anything that `step` was built from. Not changed.
-        stream: Training data (`ArrayStream` for gradients, `WholeStream` for EM).
+        stream: Training data (`ArrayStream` or `BackedStream` for gradients, `WholeStream` for EM).
         plan: How long and how.
         key: Decides every draw of the training.
         step: How one step is done; chosen by the kind of model where None.
@@ -206,8 +251,9 @@ def fit(
                 f"the {name} data hold no examples", where="fit", remedy="check the filters and the split"
             )
     step = step or default_step(model, plan)
-    calls = _Calls(step, stream, _capacity(stream, plan), rng.child(key, "step"))
-    validate = None if validation is None else _validator(step, validation, rng.child(key, "validation"))
+    devices = _Devices(stream)
+    calls = _Calls(step, stream, _capacity(stream, plan), rng.child(key, "step"), devices)
+    validate = None if validation is None else _validator(step, validation, rng.child(key, "validation"), devices)
     now = resume.Progress(step.init(), None, {})
     identity: dict[str, Any] = {}
     if checkpoint_dir is not None:
@@ -218,6 +264,7 @@ def fit(
             now = found
             log.info("training goes on from step %d in %s", int(now.state.step), checkpoint_dir)
 
+    now = replace(now, state=devices.on_all(now.state))
     every = [calls._capacity]
     every += [plan.validate_every] if validate is not None else []
     every += [plan.checkpoint_every] if checkpoint_dir is not None else []
@@ -238,7 +285,8 @@ def fit(
             resume.save(checkpoint_dir, now, identity)
         if now.finished:
             break
-    return _result(step, now, plan, calls.n_traces)
+    best = None if now.best is None else devices.on_one(now.best)
+    return _result(step, replace(now, state=devices.on_one(now.state), best=best), plan, calls.n_traces)
 
 
 def _validated(now: resume.Progress, loss: float, plan: TrainPlan) -> resume.Progress:

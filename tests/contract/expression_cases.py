@@ -30,7 +30,15 @@ from genesim.types import Condition, Minibatch
 N_GENES, N_LATENT, N_ROWS = 12, 3, 8
 PLAN = TrainPlan(n_steps=10, minibatch_size=16, steps_per_call=4)  # calls of 4, 4 and 2 steps
 CONFIG = ExpressionConfig(
-    n_latent=N_LATENT, n_hidden=16, n_layers=1, dropout=0.1, n_flow_layers=1, n_flow_steps=4, vae=PLAN, flow=PLAN
+    method="vae",
+    n_latent=N_LATENT,
+    n_hidden=16,
+    n_layers=1,
+    dropout=0.1,
+    n_flow_layers=1,
+    n_flow_steps=4,
+    vae=PLAN,
+    flow=PLAN,
 )
 HUGE = 1e7
 KEY = jax.random.key(1)
@@ -100,8 +108,8 @@ class ExpressionCase(Case):
 
     def padding(self, model: ExpressionModel) -> Iterator[Pair]:
         condition, key = rows_of(model), jax.random.key(3)
-        whole = model.generator.sample(key, condition)
-        parts = in_two(lambda rows, start: model.generator.sample(key, rows, start), condition)
+        whole = model.generator.sample(key, condition).toarray()
+        parts = in_two(lambda rows, start: model.generator.sample(key, rows, start).toarray(), condition)
         yield Pair("a draw in two chunks", whole, parts)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -9,7 +10,7 @@ from scipy import stats
 
 from genesim.data.stream import ArrayStream, Stream, WholeStream
 from genesim.errors import InputError, TrainingError
-from genesim.types import Condition
+from genesim.types import Condition, SparseRows
 
 
 def condition(n: int) -> Condition:
@@ -90,6 +91,44 @@ def test_sparse_values_give_the_same_minibatches_as_dense_ones() -> None:
             assert isinstance(y.values, np.ndarray)
             assert y.values.dtype == np.float32
             assert (x.values == y.values).all()
+
+
+@given(
+    n=st.integers(1, 30),
+    size=st.integers(1, 40),
+    density=st.sampled_from([0.0, 0.02, 0.1, 0.4]),
+    seed=st.integers(0, 3),
+)
+@settings(max_examples=60, deadline=None)
+def test_sparse_rows_have_one_shape_and_the_dense_values(n: int, size: int, density: float, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    dense = random.poisson(3.0, (n, 12)) * (random.random((n, 12)) < density)
+    dense[random.integers(0, n)] = 7  # one row with far more values than the others
+    a, b = ArrayStream(dense, condition(n), size, seed), ArrayStream(sp.csr_matrix(dense), condition(n), size, seed)
+    shapes = set()
+    for x, y in zip([*a.ordered(), a(0), a(1), a(n)], [*b.ordered(), b(0), b(1), b(n)], strict=True):
+        shapes.add(tuple(leaf.shape for leaf in jax.tree.leaves(y)))
+        np.testing.assert_array_equal(x.values, np.asarray(y.dense().values))
+    assert len(shapes) == 1
+
+
+def test_sparse_rows_travel_only_where_they_are_fewer_bytes() -> None:
+    dense = np.zeros((40, 100), np.int32)
+    dense[:, 7] = np.arange(40)
+    few = ArrayStream(sp.csr_matrix(dense), condition(40), 8, 0)(3)
+    assert isinstance(few.values, SparseRows)
+    assert few.values.data.shape == (8,)
+    assert few.values.data.dtype == np.float32
+    np.testing.assert_array_equal(few.dense().values[:, 7], few.condition.categories[:, 0])
+    assert isinstance(ArrayStream(sp.csr_matrix(dense + 1), condition(40), 8, 0)(3).values, np.ndarray)
+    assert isinstance(WholeStream(sp.csr_matrix(dense), condition(40), 8)(0).values, np.ndarray)
+
+
+def test_repeated_entries_of_a_sparse_matrix_are_summed() -> None:
+    twice = sp.csr_matrix((np.ones(3), np.array([4, 4, 2]), np.array([0, 3, 3])), shape=(2, 30))
+    found = ArrayStream(twice, condition(2), 2, 0)(0).dense().values
+    np.testing.assert_array_equal(np.asarray(found).max(axis=0), twice.toarray().max(axis=0))
+    assert not twice.has_canonical_format
 
 
 def test_alleles_stay_int8() -> None:

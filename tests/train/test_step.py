@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -170,6 +171,24 @@ def test_dropout_is_on_in_training_and_off_in_the_result() -> None:
     total, weight = train_step.evaluate(state, minibatch, KEY)
     assert float(total) == pytest.approx(float(loss.sum()), rel=1e-5)
     assert float(weight) == 8
+
+
+@pytest.mark.parametrize(
+    ("precision", "backend", "is_rounded"),
+    [("float32", "gpu", False), ("bfloat16", "gpu", True), ("bfloat16", "cpu", False)],
+)
+def test_precision_is_that_of_every_product_and_its_gradient(
+    precision: Any, backend: str, is_rounded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read from the traced step; nothing is run, as a CPU cannot."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    train_step = gradient_step(Matrix(), TrainPlan(n_steps=10, precision=precision))
+    minibatch = Minibatch(np.ones((4, 2), np.float32), no_condition(4), np.ones(4, np.float32))
+    traced = jax.jit(train_step.step).lower(train_step.init(), minibatch, KEY).as_text()
+    products = [line for line in traced.splitlines() if "dot_general" in line]
+    assert len(products) >= 3  # x @ matrix, x @ bias, and the gradient of the first
+    rounded = ["lhs_precision_type = bf16" in line and "accumulation_type = f32" in line for line in products]
+    assert rounded == [is_rounded] * len(products)
 
 
 def test_a_loss_that_is_a_mean_is_refused() -> None:

@@ -12,10 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Float, Int
+from scipy import sparse
 
 from genesim import rng
+from genesim.models.expression.draws import MAX_COUNT, draw_counts
 from genesim.models.expression.independent_nb import IndependentNb, as_dense, label_of
-from genesim.models.expression.negative_binomial import MAX_COUNT, draw_counts
 from genesim.nn.random import row_seeds
 from genesim.types import Condition
 
@@ -100,13 +101,13 @@ class CopulaNb:
     def n_genes(self) -> int:
         return self.margins.n_genes
 
-    def sample(self, key: jax.Array, condition: Condition, start: int = 0) -> Int[np.ndarray, "cell gene"]:
+    def sample(self, key: jax.Array, condition: Condition, start: int = 0) -> sparse.csr_matrix:
         """Counts, one cell a row of `condition`."""
         from scipy.special import ndtr
         from scipy.stats import nbinom
 
         mean, theta = self.margins.margins(condition)
-        counts = draw_counts(rng.child(key, "counts"), mean, theta, start)
+        counts = draw_counts(rng.child(key, "counts"), mean, theta, start).toarray()
         label = label_of(condition, self.margins.label_column)
         seeds = row_seeds(rng.child(key, "copula"), len(mean), start)
         for a in np.unique(label):
@@ -125,4 +126,4 @@ class CopulaNb:
             at = np.ix_(rows, genes)
             u = np.clip(ndtr(z), 1e-9, 1 - 1e-9)
             counts[at] = np.minimum(nbinom.ppf(u, theta[at], theta[at] / (theta[at] + mean[at])), MAX_COUNT)
-        return counts
+        return sparse.csr_matrix(counts)

@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
+from scipy import sparse
 
 from genesim import rng
+from genesim.models.expression.draws import draw_counts
 from genesim.models.expression.flow import LatentFlow
-from genesim.models.expression.negative_binomial import draw_counts
+from genesim.models.expression.margins import GeneMargins
 from genesim.models.expression.vae import NbVae
 from genesim.types import Condition
 
@@ -28,7 +30,7 @@ class CountGenerator(Protocol):
     @property
     def n_genes(self) -> int: ...
 
-    def sample(self, key: jax.Array, condition: Condition, start: int = 0) -> Int[np.ndarray, "cell gene"]:
+    def sample(self, key: jax.Array, condition: Condition, start: int = 0) -> sparse.csr_matrix:
         """Counts, one cell a row of `condition`; row i depends on `key`, its condition and `start + i`."""
         ...
 
@@ -85,10 +87,12 @@ def _log_dispersion(vae: NbVae, condition: Condition) -> Float[Array, "cell gene
 
 @dataclass(frozen=True)
 class ExpressionGenerator:
-    """NB-VAE decoder behind a conditional latent flow."""
+    """NB-VAE decoder behind a conditional latent flow, then a map of each gene's margin where there is one."""
 
     vae: NbVae
     flow: LatentFlow
+    margins: GeneMargins | None = None
+    label_column: int | None = None
 
     @property
     def n_genes(self) -> int:
@@ -120,8 +124,37 @@ class ExpressionGenerator:
 
         return in_blocks(block, condition, condition.n_examples, block_size(self.n_genes))
 
-    def sample(self, key: jax.Array, condition: Condition, start: int = 0) -> Int[np.ndarray, "cell gene"]:
-        """Counts around library size times rate."""
-        library = np.exp(np.asarray(condition.log_library, np.float64))
-        mean = self.rates(key, condition, start) * library[:, None]
-        return draw_counts(rng.child(key, "counts"), mean, self.dispersion(condition), start)
+    def counts(
+        self,
+        key: jax.Array,
+        rates: Float[np.ndarray, "cell gene"],
+        condition: Condition,
+        start: int = 0,
+        fold: Float[np.ndarray, "cell gene"] | None = None,
+    ) -> sparse.csr_matrix:
+        """Counts around library size times rate, changed by `fold`.
+
+        Gene margins are known at the library sizes of the training cells only: a cell of another size is
+        drawn at the nearest one, and its molecules then thinned or added to.
+        """
+        library = np.exp(np.asarray(condition.log_library, np.float64))[:, None]
+        theta = self.dispersion(condition)
+        if self.margins is not None:
+            known = np.clip(library, *self.margins.library)
+            if fold is not None or (known != library).any():
+                fold = (library / known) * (1.0 if fold is None else fold) * np.ones(rates.shape)
+            library = known
+        label = self.margin_label(condition)
+        return draw_counts(rng.child(key, "counts"), rates * library, theta, start, fold, self.margins, label)
+
+    def margin_label(self, condition: Condition) -> Int[np.ndarray, " cell"]:
+        """Number of the label whose margins a cell gets; the number after the last is all labels together."""
+        if self.label_column is None:
+            return np.zeros(condition.n_examples, np.int64)
+        n_labels = self.vae.n_levels[self.label_column]
+        label = np.asarray(condition.categories, np.int64)[:, self.label_column]
+        return np.where((label >= 0) & (label < n_labels), label, n_labels)
+
+    def sample(self, key: jax.Array, condition: Condition, start: int = 0) -> sparse.csr_matrix:
+        """Counts, one cell a row of `condition`."""
+        return self.counts(key, self.rates(key, condition, start), condition, start)

@@ -8,9 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Float, Int
+from scipy import sparse
 
 from genesim import rng
-from genesim.models.expression.negative_binomial import draw_counts, fit_theta
+from genesim.models.expression.draws import draw_counts
+from genesim.models.expression.negative_binomial import fit_theta
 from genesim.types import Condition
 
 _MAX_CELLS = 2000
@@ -89,7 +91,7 @@ class IndependentNb:
         library = np.exp(np.asarray(condition.log_library, np.float64))
         return library[:, None] * self.frequency[label], self.theta[label]
 
-    def sample(self, key: jax.Array, condition: Condition, start: int = 0) -> Int[np.ndarray, "cell gene"]:
+    def sample(self, key: jax.Array, condition: Condition, start: int = 0) -> sparse.csr_matrix:
         """Counts, one cell a row of `condition`."""
         mean, theta = self.margins(condition)
         return draw_counts(rng.child(key, "counts"), mean, theta, start)

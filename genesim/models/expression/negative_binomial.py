@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-import jax
+import math
+
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaln
-from jaxtyping import Array, Float, Int
-
-from genesim.nn.random import row_seeds
+from jaxtyping import Array, Float
 
 LOG_THETA_MIN = -5.0
 """Smallest log theta: below it the likelihood's gradients overflow in float32."""
 LOG_THETA_MAX = 7.0
 """Largest log theta: above it the distribution is Poisson to float32."""
-MAX_COUNT = 2**30
-"""Largest rate of a drawn count, far above any cell's: beyond it, draws would wrap around in int32."""
+
+
+def log_gamma(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """ln Gamma(x) for x > 0, to 3e-6 of 1 + its size in float32.
+
+    Stirling's series from 8 on, reached by the recurrence ln Gamma(x) = ln Gamma(x + 8) - ln(x (x+1) ... (x+7)).
+    Its gradient costs half of `gammaln`'s, on which the training of small networks spends most of its time.
+    """
+    small = x < 8.0
+    first = jnp.where(small, x, 1.0)
+    pair = first * (first + 7.0)  # (x+1)(x+6) = pair + 6, (x+2)(x+5) = pair + 10, (x+3)(x+4) = pair + 12
+    product = pair * (pair + 6.0) * (pair + 10.0) * (pair + 12.0)
+    large = jnp.where(small, x + 8.0, x)
+    inverse = 1.0 / large
+    series = inverse * (1 / 12 - inverse**2 * (1 / 360 - inverse**2 / 1260))
+    stirling = (large - 0.5) * jnp.log(large) - large + 0.5 * math.log(2 * math.pi) + series
+    return stirling - jnp.where(small, jnp.log(product), 0.0)
 
 
 def log_prob(
@@ -27,44 +40,14 @@ def log_prob(
     (Love 2014, Genome Biology, with theta = 1/alpha).
     """
     theta = jnp.exp(log_theta)
-    log_total = jnp.logaddexp(log_theta, log_mean)
+    log_total = jnp.log(theta + jnp.exp(log_mean))
     return (
-        gammaln(counts + theta)
-        - gammaln(theta)
-        - gammaln(counts + 1.0)
+        log_gamma(counts + theta)
+        - log_gamma(theta)
+        - log_gamma(counts + 1.0)
         + theta * (log_theta - log_total)
         + counts * (log_mean - log_total)
     )
-
-
-def draw_counts(
-    key: jax.Array,
-    mean: Float[Array | np.ndarray, "cell gene"],
-    theta: Float[Array | np.ndarray, "*#cell gene"],
-    start: int = 0,
-) -> Int[np.ndarray, "cell gene"]:
-    """One NB count for each mean, as a gamma-Poisson mixture.
-
-    NumPy draws them: on a CPU its gamma and Poisson samplers are five times as fast as XLA's.
-
-    Rates are held at `MAX_COUNT`.
-
-    Args:
-        key: Stream of the draw.
-        mean: Expected counts, library size times rate.
-        theta: Inverse dispersion, a gene or a cell and gene.
-        start: Number of the first row, where a long draw is made in chunks: row i of the draw depends
-            on `key`, its own mean and theta, and `start + i`, on nothing else.
-    """
-    mean = np.asarray(mean, np.float64)
-    theta = np.broadcast_to(np.asarray(theta, np.float64), mean.shape)
-    seeds = row_seeds(key, len(mean), start)
-    counts = np.empty(mean.shape, np.int32)
-    for row in range(len(mean)):
-        random = np.random.Generator(np.random.Philox(key=seeds[row]))
-        rate = random.standard_gamma(theta[row]) * (mean[row] / theta[row])
-        counts[row] = random.poisson(np.minimum(rate, MAX_COUNT))
-    return counts
 
 
 def fit_theta(

@@ -18,7 +18,8 @@ from jaxtyping import Array, Float
 
 from genesim.config.model import ExpressionConfig
 from genesim.models.base import GenerativeModel
-from genesim.models.expression.negative_binomial import LOG_THETA_MAX, LOG_THETA_MIN, draw_counts, log_prob
+from genesim.models.expression.draws import draw_counts
+from genesim.models.expression.negative_binomial import LOG_THETA_MAX, LOG_THETA_MIN, log_prob
 from genesim.nn.embedding import LevelSum
 from genesim.nn.mlp import Constant, Mlp
 from genesim.nn.random import fold, row_keys, row_normal
@@ -171,4 +172,4 @@ class NbVae(GenerativeModel):
         z = row_normal(row_keys(jax.random.fold_in(key, 0), condition.n_examples), self.n_latent)
         mean = np.exp(np.asarray(condition.log_library))[:, None] * jnp.exp(self.log_rates(z, condition))
         theta = np.exp(self.log_dispersion(condition))
-        return jnp.asarray(draw_counts(jax.random.fold_in(key, 1), mean, theta), jnp.float32)
+        return jnp.asarray(draw_counts(jax.random.fold_in(key, 1), mean, theta).toarray(), jnp.float32)

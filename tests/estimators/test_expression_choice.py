@@ -1,0 +1,83 @@
+"""The automatic choice: it finds the better candidate, says why, and asks nothing of cells that it cannot hold out."""
+
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from genesim.config.model import ExpressionConfig, TrainPlan
+from genesim.estimators.expression import ExpressionModel
+from genesim.estimators.expression_choice import CANDIDATES, choose
+
+N_GENES = 40
+
+
+def cells(n: int, seed: int = 0) -> ad.AnnData:
+    """Two types; genes of a block move together, so that a model without dependence is told at once."""
+    random = np.random.default_rng(seed)
+    kind = random.integers(0, 2, n)
+    block = np.exp(random.normal(0.0, 0.8, (n, 1)) * np.sign(np.arange(N_GENES) - N_GENES / 2))
+    mean = 3.0 * block * np.exp(0.5 * kind[:, None] * (np.arange(N_GENES) % 2))
+    obs = pd.DataFrame({"kind": np.array(["B", "T"])[kind]}, index=[f"c{i}" for i in range(n)])
+    return ad.AnnData(sparse.csr_matrix(random.poisson(mean).astype(np.float32) + 0.0), obs=obs)
+
+
+class Resampler:
+    """Draws training cells, or cells whose genes are shuffled between cells."""
+
+    def __init__(self, train: ad.AnnData, shuffled: bool) -> None:
+        self.train, self.shuffled = train, shuffled
+
+    def sample(self, n: int, obs: Any = None, seed: int = 0) -> ad.AnnData:
+        random = np.random.default_rng(seed)
+        x = self.train.X.toarray()
+        if self.shuffled:
+            x = random.permuted(x, axis=0)
+        return ad.AnnData(sparse.csr_matrix(x[random.choice(len(x), n, replace=False)]))
+
+
+@pytest.mark.parametrize("better", list(CANDIDATES))
+def test_the_candidate_whose_draws_pass_for_held_out_cells_is_chosen(better: str) -> None:
+    def fit(part: ad.AnnData, config: ExpressionConfig) -> Resampler:
+        assert config.method != "auto"
+        return Resampler(part, shuffled=config != ExpressionConfig().model_copy(update=CANDIDATES[better]))
+
+    data = cells(400)
+    config, evidence = choose(data, ExpressionConfig(), fit, ["kind"], "kind", 0)
+    assert evidence["chosen"] == better
+    assert all(getattr(config, name) == value for name, value in CANDIDATES[better].items())
+    assert evidence["auc"][better] < 0.6 < min(v for k, v in evidence["auc"].items() if k != better)
+    assert evidence["n_train"] + evidence["n_held_out"] == 400
+    assert config == choose(data, ExpressionConfig(), fit, ["kind"], "kind", 0)[0]
+
+
+def test_no_trial_where_cells_are_too_few_or_enough_or_one_candidate_is_left() -> None:
+    def fit(part: ad.AnnData, config: ExpressionConfig) -> Resampler:
+        raise AssertionError("a trial was made")
+
+    for n, config, chosen in (
+        (60, ExpressionConfig(), "small"),
+        (400, ExpressionConfig(trial_cells=399), "deep"),
+        (400, ExpressionConfig(candidates=("copula",)), "copula"),
+    ):
+        found, evidence = choose(cells(n), config, fit, ["kind"], "kind", 0)
+        assert evidence["chosen"] == chosen
+        assert found.method == CANDIDATES[chosen]["method"]
+    own = choose(cells(60), ExpressionConfig(loading_penalty=7.0), fit, ["kind"], "kind", 0)[0]
+    assert own.loading_penalty == 7.0
+
+
+def test_the_evidence_is_kept_with_the_model(tmp_path) -> None:
+    plan = TrainPlan(n_steps=20, minibatch_size=32, steps_per_call=10)
+    config = ExpressionConfig(n_latent=2, n_hidden=8, n_layers=1, n_flow_layers=1, vae=plan, flow=plan)
+    data = cells(200)
+    data.obs["donor"] = [f"d{i}" for i in range(200)]  # every held-out cell's donor is unknown in the trial
+    model = ExpressionModel.fit(cells(200), labels_key="kind", config=config)
+    assert model.config.method in ("vae", "copula")
+    assert set(model.selection["auc"]) == set(CANDIDATES)
+    assert ExpressionModel.load(model.save(tmp_path / "model")).selection == model.selection
+    few = ExpressionModel.fit(data, labels_key="kind", categorical_covariate_keys=["donor"], config=config)
+    assert "too few" in few.selection["reason"]
