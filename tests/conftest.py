@@ -40,7 +40,7 @@ TINY: dict[str, Any] = {
         "name": "tiny",
         "population": {"n_donors": 12},
         "effects": {"learned": True, "random": {"share_of_genes": 0.5, "window": 250_000}},
-        "cells": {"n_cells": 120},
+        "cells": {"n_cells": 240},
     },
     "evaluate": {
         "max_cells": 100,

@@ -322,8 +322,12 @@ class ExpressionModel:
         counts with and without `fold` differ by its effect only.
         """
         generator = self._vae_generator("draw_counts")
-        condition = self.condition(self.covariates.complete(obs, seed, first), seed, first)
-        condition = Condition(condition.categories, condition.continuous, np.log(library).astype(np.float32))
+        obs = self.covariates.complete(obs, seed, first).drop(columns=LIBRARY_SIZE, errors="ignore")
+        condition = self.condition(obs, seed, first)
+        # Margins are known at the depth that the cell would have had: another depth thins or adds molecules.
+        depth = library / np.exp(np.asarray(condition.log_library, np.float64))
+        if fold is not None or (depth != 1.0).any():
+            fold = depth[:, None] * (np.ones(rates.shape) if fold is None else fold)
         return generator.counts(rng.key(seed, "expression", "sample"), rates, condition, first, fold)
 
     def embed(self, adata: Cells) -> Float[np.ndarray, "cell latent"]:

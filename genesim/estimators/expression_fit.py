@@ -198,13 +198,11 @@ def with_margins(
     few = [random.choice(np.flatnonzero(label == a), missing[a]) for a in np.unique(label)] if n_labels else []
     chosen = np.concatenate([drawn_row, *few])
     part, of_mix = take(condition, rows[chosen]), np.arange(len(chosen)) < len(drawn_row)
-    library = np.exp(np.asarray(condition.log_library, np.float64))
-    known = (float(library.min()), float(library.max()))
 
     def mapped(key: jax.Array) -> tuple[ExpressionGenerator, Float[np.ndarray, "cell gene"]]:
         rates = generator.rates(key, part)
         drawn = generator.counts(key, rates, part)
-        everything = GeneMargins.fit([drawn[of_mix]], [observed], [drawn[of_mix]], _MARGIN_CELLS, known)
+        everything = GeneMargins.fit([drawn[of_mix]], [observed], [drawn[of_mix]], _MARGIN_CELLS)
         pooled = replace(generator, margins=everything, label_column=None)
         prior = pooled.counts(rng.child(key, "pooled"), rates, part)
         group = [(label[chosen] == a, label == a) for a in range(n_labels)] + [(of_mix, label >= 0)]
@@ -213,7 +211,6 @@ def with_margins(
             [observed[b] for _, b in group],
             [prior[a] for a, _ in group],
             _MARGIN_CELLS,
-            known,
         )
         return replace(generator, margins=found), rates
 

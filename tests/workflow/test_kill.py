@@ -85,7 +85,7 @@ def test_a_killed_simulate_keeps_what_was_there(tiny_run: Path, tmp_path: Path) 
     killed_verb("data.genotypes", "write_vcf", "simulate.dataset", *command)
     assert len(names(out)) == 2
     verify_manifest(out / "sim")
-    assert ad.read_h5ad(out / "sim" / "sim.h5ad", backed="r").n_obs == 120
+    assert ad.read_h5ad(out / "sim" / "sim.h5ad", backed="r").n_obs == 240
     verb(*command)
     assert names(out) == ["sim"]
     verify_manifest(out / "sim")

@@ -132,19 +132,9 @@ class ExpressionGenerator:
         start: int = 0,
         fold: Float[np.ndarray, "cell gene"] | None = None,
     ) -> sparse.csr_matrix:
-        """Counts around library size times rate, changed by `fold`.
-
-        Gene margins are known at the library sizes of the training cells only: a cell of another size is
-        drawn at the nearest one, and its molecules then thinned or added to.
-        """
+        """Counts around library size times rate, changed by `fold`."""
         library = np.exp(np.asarray(condition.log_library, np.float64))[:, None]
-        theta = self.dispersion(condition)
-        if self.margins is not None:
-            known = np.clip(library, *self.margins.library)
-            if fold is not None or (known != library).any():
-                fold = (library / known) * (1.0 if fold is None else fold) * np.ones(rates.shape)
-            library = known
-        label = self.margin_label(condition)
+        theta, label = self.dispersion(condition), self.margin_label(condition)
         return draw_counts(rng.child(key, "counts"), rates * library, theta, start, fold, self.margins, label)
 
     def margin_label(self, condition: Condition) -> Int[np.ndarray, " cell"]:

@@ -32,14 +32,12 @@ class GeneMargins:
         first: Where each table starts; one more than there are tables.
         drawn: Of counts that the network draws.
         target: Of the counts that are wanted.
-        library: Smallest and largest library size for which the map holds.
     """
 
     edges: Int[np.ndarray, " edge"]
     first: Int[np.ndarray, " table_"]
     drawn: Float[np.ndarray, " entry"]
     target: Float[np.ndarray, " entry"]
-    library: tuple[float, float]
 
     @classmethod
     def fit(
@@ -48,7 +46,6 @@ class GeneMargins:
         wanted: list[sparse.csr_matrix],
         prior: list[sparse.csr_matrix],
         prior_cells: float,
-        library: tuple[float, float],
     ) -> GeneMargins:
         """From counts [cell, gene] of each label, and last of all labels together; cells need not correspond.
 
@@ -57,7 +54,6 @@ class GeneMargins:
             wanted: Training cells.
             prior: Counts of the distribution that a label's target is shrunk to.
             prior_cells: Weight of the prior, in cells: it keeps tails open beyond the largest training count.
-            library: Range of the library sizes.
         """
         largest = max(max(counts.max() for counts in [*drawn, *wanted, *prior]), 1)
         n_steps = max(0, int(np.ceil(np.log(largest / _EXACT) / np.log(_RATIO))))
@@ -74,7 +70,7 @@ class GeneMargins:
             of_drawn.append(a[kept].astype(np.float32))
             of_target.append(b[kept].astype(np.float32))
         first = np.concatenate([[0], np.cumsum(np.concatenate(sizes))])
-        return cls(edges, first, np.concatenate(of_drawn), np.concatenate(of_target), library)
+        return cls(edges, first, np.concatenate(of_drawn), np.concatenate(of_target))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What `restore` needs, for storage."""
@@ -83,14 +79,12 @@ class GeneMargins:
             "first": self.first,
             "drawn": self.drawn,
             "target": self.target,
-            "library": np.asarray(self.library, np.float64),
         }
 
     @classmethod
     def restore(cls, arrays: dict[str, np.ndarray]) -> GeneMargins:
         """From `arrays`."""
-        low, high = arrays["library"].tolist()
-        return cls(arrays["edges"], arrays["first"], arrays["drawn"], arrays["target"], (low, high))
+        return cls(arrays["edges"], arrays["first"], arrays["drawn"], arrays["target"])
 
 
 def _distribution(counts: sparse.csr_matrix, edges: Int[np.ndarray, " edge"]) -> Float[np.ndarray, "gene edge"]:
@@ -105,5 +99,5 @@ def _distribution(counts: sparse.csr_matrix, edges: Int[np.ndarray, " edge"]) ->
 
 
 _NOTHING = np.zeros(0, np.float32)
-NO_MARGINS = GeneMargins(np.zeros(0, np.int64), np.zeros(1, np.int64), _NOTHING, _NOTHING, (0.0, np.inf))
+NO_MARGINS = GeneMargins(np.zeros(0, np.int64), np.zeros(1, np.int64), _NOTHING, _NOTHING)
 """Maps nothing."""

@@ -78,7 +78,7 @@ def test_a_fold_gives_the_distribution_of_the_changed_mean_and_keeps_the_cell(fo
 
 
 def margins(wanted: sparse.csr_matrix, drawn: sparse.csr_matrix, weight: float = 0.0) -> GeneMargins:
-    return GeneMargins.fit([drawn], [wanted], [drawn], weight, (1.0, 1e6))
+    return GeneMargins.fit([drawn], [wanted], [drawn], weight)
 
 
 def test_margins_carry_draws_to_the_wanted_distribution_and_keep_their_order() -> None:
@@ -114,7 +114,7 @@ def test_margins_invent_no_large_counts() -> None:
 def test_each_label_has_margins_of_its_own_and_storage_keeps_them() -> None:
     draws = draw_counts(KEY, np.full((N, 1), 2.0), np.ones(1))
     low, high = (sparse.csr_matrix(np.full((60, 1), value)) for value in (1, 9))
-    found = GeneMargins.fit([draws] * 2, [low, high], [draws] * 2, 0.0, (1.0, 1e6))
+    found = GeneMargins.fit([draws] * 2, [low, high], [draws] * 2, 0.0)
     label = np.arange(N) % 2
     for each in (found, GeneMargins.restore(found.arrays())):
         mapped = draw_counts(KEY, np.full((N, 1), 2.0), np.ones(1), margins=each, label=label).toarray()[:, 0]
