@@ -14,7 +14,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TINY = """
 from genesim.config.model import TrainPlan
 plan = TrainPlan(n_steps=20, minibatch_size=64)
-config = ExpressionConfig(n_latent=6, n_hidden=16, n_layers=1, n_flow_layers=1, n_flow_steps=4, vae=plan, flow=plan)
+sizes = dict(n_latent=6, n_hidden=16, n_layers=1, n_flow_layers=1, n_flow_steps=4)
+config = ExpressionConfig(method="vae", **sizes, vae=plan, flow=plan)
 """
 """Stands in for the cell tagged `settings`, so that a run takes seconds."""
 
