@@ -28,7 +28,7 @@ from genesim.config.evaluate import EvaluateConfig
 from genesim.config.model import ExpressionConfig
 from genesim.evaluate.catalog import EXPRESSION
 from genesim.evaluate.copying import copying_scores
-from genesim.evaluate.expression import evaluate_expression
+from genesim.evaluate.expression import compare_expression
 from genesim.evaluate.score import Score
 
 METRIC_SOURCES = (
@@ -39,10 +39,10 @@ METRIC_SOURCES = (
     "config/evaluate.py",
 )
 PARTS = ("train", "test")
-FLOOR, NULL = "real", "independent"
-REUSE = {FLOOR, "scvi_pp", "scvi_long_pp"}
+FLOOR, NULL, RESAMPLED = "real", "independent", "resampled"
+REUSE = {FLOOR, RESAMPLED, "scvi_pp", "scvi_long_pp"}
 """Rows that are training cells, or latents and library sizes of training cells: no new cells in the full sense."""
-GENERATORS = (FLOOR, NULL, "copula", "scvi_prior", "scvi_long_prior", "scvi_pp", "scvi_long_pp", "genesim")
+GENERATORS = (FLOOR, RESAMPLED, NULL, "copula", "scvi_prior", "scvi_long_prior", "scvi_pp", "scvi_long_pp", "genesim")
 COSTS = ("fit_cpu_s", "fit_wall_s", "sample_cpu_s", "sample_wall_s", "peak_rss_mb", "held_out_negative_elbo")
 """Figures of a fit that the summary compares as well (lower is better)."""
 
@@ -67,6 +67,8 @@ def drawn(
     """Counts of one cell a training cell, of its label, and the figures of the fit; None where scVI has none."""
     if generator == FLOOR:
         return case.counts("train"), {}
+    if generator == RESAMPLED:
+        return resampled(case), {}
     if config is not None:
         parts = {part: case.counts(part) for part in PARTS}
         labels = {part: case.labels(part) for part in parts}
@@ -90,6 +92,16 @@ def drawn(
     return fit.counts(kind), figures
 
 
+def resampled(case: Case) -> sparse.csr_matrix:
+    """Training cells with replacement within their labels: what a draw costs where nothing had to be learned."""
+    random, labels = rng.generator(case.seed, "benchmark", RESAMPLED), case.labels("train")
+    rows = np.arange(len(labels))
+    for label in np.unique(labels):
+        inside = np.flatnonzero(labels == label)
+        rows[inside] = random.choice(inside, len(inside))
+    return case.counts("train")[rows]
+
+
 def matched(case: Case, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of training and of test cells with the same number of each label, at most about `most` cells each.
 
@@ -111,20 +123,17 @@ def matched(case: Case, most: int) -> tuple[np.ndarray, np.ndarray]:
 def scores(case: Case, counts: sparse.csr_matrix, config: EvaluateConfig) -> dict[str, float]:
     """Every metric of `genesim.evaluate` of one draw [train cell, gene] against the held-out cells."""
     rows, rows_test = matched(case, config.max_cells)
-    train, labels = case.counts("train"), case.labels("train")
-    found = evaluate_expression(
+    found = compare_expression(
         case.counts("test")[rows_test],
         counts[rows],
-        train[rows],
-        labels_test=case.labels("test")[rows_test],
-        labels_simulated=labels[rows],
-        labels_train=labels[rows],
+        case.labels("test")[rows_test],
+        case.labels("train")[rows],
         seed=case.seed,
         config=config,
     )
     # Copies are looked for in all training cells.
-    found += copying_scores(case.counts("test"), counts, train, None, "expression", case.seed, config)
-    return {score.metric: score.value for score in found} | {"n_cells": len(rows)}
+    copies = copying_scores(case.counts("test"), counts, case.counts("train"), None, "", case.seed, config)
+    return found | {score.metric: score.value for score in copies} | {"n_cells": len(rows)}
 
 
 def row(
@@ -183,7 +192,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
                 found[f"{name}_normalised"] = normalised(metric, mean[name], mean[ends[0]], mean[ends[1]], noise)
                 by_seed = [normalised(metric, v[name], v[ends[0]], v[ends[1]]) for _, v in values.iterrows()]
                 found[f"{name}_normalised_sd"] = float(pd.Series(by_seed).std())
-        rank = badness(metric, mean.drop(FLOOR, errors="ignore")).dropna()
+        rank = badness(metric, mean.drop([FLOOR, RESAMPLED], errors="ignore")).dropna()
         new = rank[[name for name in rank.index if name not in REUSE]]
         found["best"] = rank.idxmin() if len(rank) else ""
         found["best_of_new_cells"] = new.idxmin() if len(new) else ""

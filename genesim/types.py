@@ -51,13 +51,19 @@ class SparseRows:
     starts: Int[Array | np.ndarray, " row_and_end"]
     n_columns: int = field(metadata={"static": True})
 
+    @property
+    def n_rows(self) -> int:
+        return self.starts.shape[0] - 1
+
+    def rows(self) -> Int[Array, " entry"]:
+        """Row of each value; the padding counts to the last row."""
+        # It is the number of rows that begin at or before the value, less one; an empty row adds to it too.
+        begins = jnp.zeros(self.data.shape[0], jnp.int32).at[self.starts[1:-1]].add(1, mode="drop")
+        return jnp.cumsum(begins)
+
     def dense(self) -> Float[Array, "row column"]:
         """The same values as a dense array, made on the device."""
-        n_rows = self.starts.shape[0] - 1
-        # An entry's row is the number of rows that begin at or before it, less one; an empty row adds to it too.
-        begins = jnp.zeros(self.data.shape[0], jnp.int32).at[self.starts[1:-1]].add(1, mode="drop")
-        empty = jnp.zeros((n_rows, self.n_columns), jnp.float32)
-        at = empty.at[jnp.cumsum(begins), self.columns]
+        at = jnp.zeros((self.n_rows, self.n_columns), jnp.float32).at[self.rows(), self.columns]
         return at.set(self.data, mode="drop", unique_indices=True, indices_are_sorted=True)
 
 
@@ -72,12 +78,17 @@ class Minibatch:
         values: Counts (cell x gene) or alleles (haplotype x variant, -1 missing).
         condition: Covariates of each example.
         weight: 1 for a real example, 0 for padding.
+        stored: The values again as they were stored, where the stream gave them sparse: what is zero where a count
+            is zero can be left out.
     """
 
     values: Float[Array | np.ndarray, "example feature"] | Int[Array | np.ndarray, "example feature"] | SparseRows
     condition: Condition
     weight: Float[Array | np.ndarray, " example"]
+    stored: SparseRows | None = None
 
     def dense(self) -> Minibatch:
-        """The same minibatch with dense values."""
-        return replace(self, values=self.values.dense()) if isinstance(self.values, SparseRows) else self
+        """The same minibatch with dense values; sparse ones are kept in `stored`."""
+        if not isinstance(self.values, SparseRows):
+            return self
+        return replace(self, values=self.values.dense(), stored=self.values)

@@ -34,7 +34,7 @@ _MIN_VALIDATION = 20
 _N_CALIBRATION = 4096
 _MAX_CALIBRATION = 8192
 _GENE_PSEUDOCOUNT = 10.0
-_LEVEL_PSEUDOCOUNT = 3.0
+_LEVEL_PSEUDOCOUNT = 1.0
 _MAPPED_PSEUDOCOUNT = 1.0
 _MARGIN_CELLS = 10.0
 """Weight, in cells, of the draws' own distribution in the one that a label's counts are mapped to."""

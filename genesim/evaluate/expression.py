@@ -184,6 +184,17 @@ class _Comparison:
         return found
 
 
+def compare_expression(
+    test: Any, other: Any, labels_test: Labels, labels_other: Labels, *, seed: int = 0, config: EvaluateConfig
+) -> dict[str, float]:
+    """Every metric of `evaluate_expression` of one set of cells against the test cells: values alone, no floor."""
+    sets = {"test": (sparse.csr_matrix(test), labels_test), "other": (sparse.csr_matrix(other), labels_other)}
+    _check(sets)
+    prepared = _prepare(sets, min(config.max_cells, *(counts.shape[0] for counts, _ in sets.values())), seed)
+    wanted = _shared_labels(prepared, config.min_cells_per_label)
+    return _Comparison(prepared["test"], prepared["other"], wanted, seed, config).values()
+
+
 def evaluate_expression(
     test: Any,
     simulated: Any,

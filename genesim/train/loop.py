@@ -84,6 +84,7 @@ class _Devices:
         minibatch = minibatch.dense()
         if self._examples is None:
             return minibatch
+        minibatch = replace(minibatch, stored=None)  # its entries do not come out even
         n_more = -minibatch.weight.shape[0] % self._examples.num_devices
         padded = jax.tree.map(lambda x: jnp.concatenate([x, jnp.repeat(x[-1:], n_more, axis=0)]), minibatch)
         weight = jnp.concatenate([minibatch.weight, jnp.zeros(n_more)])

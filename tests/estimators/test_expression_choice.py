@@ -28,8 +28,8 @@ def cells(n: int, seed: int = 0) -> ad.AnnData:
 class Resampler:
     """Draws training cells, or cells whose genes are shuffled between cells."""
 
-    def __init__(self, train: ad.AnnData, shuffled: bool) -> None:
-        self.train, self.shuffled = train, shuffled
+    def __init__(self, train: ad.AnnData, shuffled: bool, bound: float = -100.0) -> None:
+        self.train, self.shuffled, self.bound = train, shuffled, bound
 
     def sample(self, n: int, obs: Any = None, seed: int = 0) -> ad.AnnData:
         random = np.random.default_rng(seed)
@@ -37,6 +37,9 @@ class Resampler:
         if self.shuffled:
             x = random.permuted(x, axis=0)
         return ad.AnnData(sparse.csr_matrix(x[random.choice(len(x), n, replace=False)]))
+
+    def score_cells(self, adata: ad.AnnData, seed: int = 0) -> pd.Series:
+        return pd.Series(self.bound, index=adata.obs_names)
 
 
 @pytest.mark.parametrize("better", list(CANDIDATES))
@@ -52,6 +55,28 @@ def test_the_candidate_whose_draws_pass_for_held_out_cells_is_chosen(better: str
     assert evidence["auc"][better] < 0.6 < min(v for k, v in evidence["auc"].items() if k != better)
     assert evidence["n_train"] + evidence["n_held_out"] == 400
     assert config == choose(data, ExpressionConfig(), fit, ["kind"], "kind", 0)[0]
+
+
+@pytest.mark.parametrize(("bound", "chosen"), [(-101.0, "deep"), (-110.0, "small")])
+def test_a_network_that_has_memorised_its_cells_is_left_out(bound: float, chosen: str) -> None:
+    """The deep network's draws pass best, but its held-out likelihood is 1 or 10 % below the others'."""
+
+    def fit(part: ad.AnnData, config: ExpressionConfig) -> Resampler:
+        deep, small = config.loading_penalty == 0.0, config.n_hidden == 64
+        return Resampler(part, shuffled=not (deep or small), bound=bound if deep else -100.0)
+
+    # Both pass: among equals the draws' noise decides, so the small network's are made slightly worse.
+    def noisy(part: ad.AnnData, config: ExpressionConfig) -> Resampler:
+        made = fit(part, config)
+        if config.n_hidden == 64:
+            x = made.train.X.toarray()
+            x[:, :8] = np.random.default_rng(0).permuted(x[:, :8], axis=0)
+            made.train = ad.AnnData(sparse.csr_matrix(x))
+        return made
+
+    evidence = choose(cells(600), ExpressionConfig(), noisy, ["kind"], "kind", 0)[1]
+    assert evidence["chosen"] == chosen
+    assert evidence["auc"]["deep"] < evidence["auc"]["small"]
 
 
 def test_no_trial_where_cells_are_too_few_or_enough_or_one_candidate_is_left() -> None:

@@ -2,7 +2,7 @@
 
 Each group keeps quantiles, not its cells. Draws are smoothed by a Gaussian kernel and shrunk so that the
 variance stays that of the data (Silverman 1986, section 6.4); rare groups borrow from their label, and a
-label from all cells, as if `_PRIOR_CELLS` further cells had been seen there.
+label from all cells, as if `_PRIOR_CELLS` further cell had been seen there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from jaxtyping import Array, Float, Int
 from genesim.nn.random import power_of_two, row_keys, row_normal
 
 _N_QUANTILES = 129
-_PRIOR_CELLS = 10.0
+_PRIOR_CELLS = 1.0
+"""More than one would carry the depth of the others into small labels, and take fold changes between labels along."""
 _GRID = (np.arange(_N_QUANTILES) + 0.5) / _N_QUANTILES
 
 

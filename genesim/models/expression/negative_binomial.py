@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from genesim.types import SparseRows
+
 LOG_THETA_MIN = -5.0
 """Smallest log theta: below it the likelihood's gradients overflow in float32."""
 LOG_THETA_MAX = 7.0
@@ -48,6 +50,26 @@ def log_prob(
         + theta * (log_theta - log_total)
         + counts * (log_mean - log_total)
     )
+
+
+def stored_log_prob(
+    stored: SparseRows,
+    counts: Float[Array, "cell gene"],
+    log_mean: Float[Array, "cell gene"],
+    log_theta: Float[Array, "cell gene"],
+) -> Float[Array, " cell"]:
+    """`log_prob` summed over a cell's genes, `counts` being the dense `stored`.
+
+    lnG(x + theta) - lnG(theta) - lnG(x + 1) vanishes at x = 0, so the slow functions run over stored counts only.
+    """
+    log_total = jnp.log(jnp.exp(log_theta) + jnp.exp(log_mean))
+    smooth = jnp.exp(log_theta) * (log_theta - log_total) + counts * (log_mean - log_total)
+    row = stored.rows()
+    theta = jnp.exp(jnp.asarray(log_theta).at[row, stored.columns].get(mode="clip"))  # the padding's counts are 0
+    count = jnp.asarray(stored.data, jnp.float32)
+    rest = log_gamma(count + theta) - log_gamma(theta) - log_gamma(count + 1.0)
+    rest = jnp.where(count > 0, rest, 0.0)
+    return smooth.sum(axis=-1) + jnp.zeros(stored.n_rows).at[row].add(rest, indices_are_sorted=True)
 
 
 def fit_theta(

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from genesim.config.model import ExpressionConfig
 from genesim.models.base import GenerativeModel
 from genesim.models.expression.draws import draw_counts
-from genesim.models.expression.negative_binomial import LOG_THETA_MAX, LOG_THETA_MIN, log_prob
+from genesim.models.expression.negative_binomial import LOG_THETA_MAX, LOG_THETA_MIN, log_prob, stored_log_prob
 from genesim.nn.embedding import LevelSum
 from genesim.nn.mlp import Constant, Mlp
 from genesim.nn.random import fold, row_keys, row_normal
@@ -156,7 +156,11 @@ class NbVae(GenerativeModel):
         z = mean + jnp.exp(log_sd) * row_normal(fold(keys, 0), self.n_latent)
         log_rates = self.log_rates(z, minibatch.condition, fold(keys, 2) if training else None)
         log_mean = jnp.asarray(minibatch.condition.log_library)[:, None] + log_rates
-        likelihood = log_prob(counts, log_mean, self.log_dispersion(minibatch.condition)).sum(axis=-1)
+        log_theta = self.log_dispersion(minibatch.condition)
+        if minibatch.stored is None:
+            likelihood = log_prob(counts, log_mean, log_theta).sum(axis=-1)
+        else:
+            likelihood = stored_log_prob(minibatch.stored, counts, log_mean, log_theta)
         kl = 0.5 * (mean**2 + jnp.exp(2 * log_sd) - 1.0 - 2 * log_sd).sum(axis=-1)
         return likelihood, kl
 

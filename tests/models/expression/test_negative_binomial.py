@@ -3,9 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import sparse, special, stats
 
-from genesim.models.expression.negative_binomial import fit_theta, log_gamma, log_prob
+from genesim.models.expression.negative_binomial import fit_theta, log_gamma, log_prob, stored_log_prob
+from genesim.types import SparseRows
 
 
 @pytest.mark.parametrize("theta", [0.05, 1.0, 20.0])
@@ -26,6 +27,30 @@ def test_log_gamma_and_its_gradient_are_scipys() -> None:
     x = np.exp(np.linspace(-5.0, 14.0, 400)).astype(np.float32)
     for found, expected in ((log_gamma(x), special.gammaln(x)), (jax.vmap(jax.grad(log_gamma))(x), special.digamma(x))):
         np.testing.assert_allclose(found, expected, rtol=5e-6, atol=5e-6)
+
+
+def test_stored_counts_give_the_likelihood_of_dense_ones_and_its_gradients() -> None:
+    random = np.random.default_rng(0)
+    counts = random.poisson(random.gamma(0.1, 5.0, (6, 9))).astype(np.float32)
+    counts[2] = 0.0  # an empty row between others
+    rows = sparse.csr_matrix(counts)
+    capacity = rows.nnz + 4
+    columns = np.r_[rows.indices, 9 + np.arange(4)].astype(np.int32)
+    stored = SparseRows(np.r_[rows.data, np.zeros(4)].astype(np.float32), columns, rows.indptr.astype(np.int32), 9)
+    assert len(stored.data) == capacity
+    log_mean, log_theta = random.normal(size=(2, 6, 9)).astype(np.float32)
+
+    def dense(log_mean: jax.Array, log_theta: jax.Array) -> jax.Array:
+        return log_prob(counts, log_mean, log_theta).sum(axis=1)
+
+    def from_stored(log_mean: jax.Array, log_theta: jax.Array) -> jax.Array:
+        return stored_log_prob(stored, stored.dense(), log_mean, log_theta)
+
+    np.testing.assert_allclose(from_stored(log_mean, log_theta), dense(log_mean, log_theta), rtol=1e-5, atol=1e-4)
+    weight = np.arange(1.0, 7.0)
+    slopes = [jax.grad(lambda a, b, f=f: weight @ f(a, b), (0, 1))(log_mean, log_theta) for f in (from_stored, dense)]
+    for found, expected in zip(*slopes):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
 
 
 def test_fit_theta_recovers_dispersion_and_sees_the_mean() -> None:
