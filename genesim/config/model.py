@@ -67,8 +67,8 @@ class ExpressionConfig(Record):
     validation_share: float = Field(default=0.0, ge=0, lt=0.5)
     """Share of the cells held out to measure the VAE's loss on (and, with `vae.patience`, to stop by).
     Stopping by held-out likelihood stops far too early for the fidelity of drawn cells: see benchmarks."""
-    vae: TrainPlan = TrainPlan(n_steps=4000, minibatch_size=128)
-    flow: TrainPlan = TrainPlan(n_steps=3000, ema_decay=0.999, weight_decay=0.0)
+    vae: TrainPlan = TrainPlan(n_steps=2500, minibatch_size=128, learning_rate=2e-3)
+    flow: TrainPlan = TrainPlan(n_steps=2000, learning_rate=2e-3, ema_decay=0.998, weight_decay=0.0)
 
 
 class HaplotypeConfig(Record):
