@@ -301,9 +301,11 @@ class ExpressionModel:
         """
         generator = self._vae_generator("draw_rates")
         obs, key = self.covariates.complete(obs, seed, first), rng.key(seed, "expression", "sample")
-        library = np.exp(np.asarray(self.condition(obs, seed, first).log_library, np.float64))
-        # A depth that is asked for is an intervention: the cell's state goes with the depth that it would have had.
-        condition = self.condition(obs.drop(columns=LIBRARY_SIZE, errors="ignore"), seed, first)
+        condition = self.condition(obs, seed, first)
+        library = np.exp(np.asarray(condition.log_library, np.float64))
+        if LIBRARY_SIZE in obs:
+            # A depth that is asked for is an intervention: the cell's state goes with the depth it would have had.
+            condition = self.condition(obs.drop(columns=LIBRARY_SIZE), seed, first)
         _, batch_column = _columns(self.labels_key, self.batch_key)
         return draw_rates(generator, self.covariates, key, condition, batch_column, first), library
 

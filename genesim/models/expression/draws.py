@@ -125,11 +125,19 @@ def _draw(seeds, mean, theta, fold, label, first, drawn, target, edges, index, v
         for gene in range(mean.shape[1]):
             centre = min(mean[row, gene], float(MAX_COUNT))
             scale = theta[row, gene]
-            state, count, v = _negative_binomial(state, centre, scale)
+            begin = end = 0
             if edges.shape[0]:
                 table = label[row] * mean.shape[1] + gene
-                entries = slice(first[table], first[table + 1])
-                count = _mapped(drawn[entries], target[entries], edges, count, v)
+                begin, end = first[table], first[table + 1]
+            # Most entries are zero whatever theta is, for P(0) >= exp(-mean) >= 1 - mean: no need to work it out.
+            ahead, u = _uniform(state)
+            least = 1.0 - centre
+            if centre > 0.0 and u < least and (begin == end or u * drawn[begin] < least * target[begin]):
+                state, count = ahead, np.int64(0)
+            else:
+                state, count, v = _negative_binomial(state, centre, scale)
+                if edges.shape[0]:
+                    count = _mapped(drawn[begin:end], target[begin:end], edges, count, v)
             if fold.shape[0]:
                 state, count = _changed(state, count, centre, scale, fold[row, gene])
             if count > 0:

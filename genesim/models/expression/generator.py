@@ -104,8 +104,10 @@ class ExpressionGenerator:
         def block(rows: Condition, first: int) -> Array:
             return _log_dispersion(self.vae, rows)
 
-        found = in_blocks(block, condition, condition.n_examples, block_size(self.n_genes))
-        return np.exp(found.astype(np.float64))
+        # It depends on the levels alone, and few combinations of them are many cells.
+        _, row, of_cell = np.unique(condition.categories, axis=0, return_index=True, return_inverse=True)
+        found = in_blocks(block, take(condition, row), len(row), block_size(self.n_genes))
+        return np.exp(found.astype(np.float64))[np.reshape(of_cell, -1)]
 
     def latents(self, key: jax.Array, condition: Condition, start: int = 0) -> Float[np.ndarray, "cell latent"]:
         """Latents drawn from the flow, one a row of `condition`."""

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from genesim.models.expression.draws import draw_counts
+from genesim.models.expression.draws import _changed, _mapped, _negative_binomial, draw_counts
 from genesim.models.expression.margins import GeneMargins
+from genesim.nn.random import row_seeds
 
 KEY = jax.random.key(0)
 N = 4000
@@ -100,6 +101,36 @@ def test_margins_carry_draws_to_the_wanted_distribution_and_keep_their_order() -
         low, high = mapped[order[: N // 4], gene], mapped[order[-N // 4 :], gene]
         assert low.max() <= high.max()
         assert stats.spearmanr(plain[:, gene], mapped[:, gene])[0] > 0.6
+
+
+def slow_draw(mean: np.ndarray, theta: np.ndarray, fold: np.ndarray, maps: GeneMargins | None) -> np.ndarray:
+    """`draw_counts` without its short cut for zeros: every entry's probability is worked out."""
+    words, counts = row_seeds(KEY, len(mean)), np.zeros(mean.shape, int)
+    for row, (high, low) in enumerate(words):
+        state = (high << np.uint64(32)) | low
+        for gene, m in enumerate(np.float32(mean[row])):
+            state, count, v = _negative_binomial(np.uint64(state), m, np.float32(theta[gene]))
+            if maps is not None:
+                entries = slice(maps.first[gene], maps.first[gene + 1])
+                count = _mapped(maps.drawn[entries], maps.target[entries], maps.edges, count, v)
+            state, counts[row, gene] = _changed(
+                np.uint64(state), count, m, np.float32(theta[gene]), np.float32(fold[row, gene])
+            )
+    return counts
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_the_short_cut_for_zeros_changes_no_count(mapped: bool) -> None:
+    random = np.random.default_rng(3)
+    mean, theta = np.exp(random.uniform(-9, 4, (400, 12))), np.exp(random.uniform(-3, 3, 12))
+    mean[:5], mean[5, :] = 0.0, 0.9999
+    fold = random.choice([1.0, 0.3, 4.0], mean.shape)
+    maps = None
+    if mapped:
+        wanted = sparse.csr_matrix(random.negative_binomial(0.3, 0.3 / (0.3 + mean)))
+        maps = margins(wanted, draw_counts(jax.random.key(7), mean, theta), 5.0)
+    found = draw_counts(KEY, mean, theta, fold=fold, margins=maps).toarray()
+    np.testing.assert_array_equal(found, slow_draw(mean, theta, fold, maps))
 
 
 def test_margins_invent_no_large_counts() -> None:
