@@ -6,30 +6,30 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import anndata as ad
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy import sparse
 
 from genesim import rng
 from genesim.config.base import parse
 from genesim.config.model import ExpressionConfig
 from genesim.console import progress
-from genesim.data.expression import open_expression, read_expression
+from genesim.data.expression import open_expression
 from genesim.data.names import plain_frame, plain_labels
 from genesim.data.write import provenance_uns, write_blocks
-from genesim.errors import ConditionError, ConfigError, H5adError
+from genesim.errors import ConditionError, ConfigError
 from genesim.estimators import expression_store
 from genesim.estimators.covariates import LIBRARY_SIZE, Covariates
 from genesim.estimators.expression_choice import choose
 from genesim.estimators.expression_draw import draw_latents, draw_rates, rates_under
 from genesim.estimators.expression_explain import GenePrograms, explained, gene_programs
 from genesim.estimators.expression_fit import fit_generator
+from genesim.estimators.expression_inputs import Cells, asked_library, codes, counts_of, fit_library, special_columns
 from genesim.models.catalog import card, spec
-from genesim.models.expression.draws import MAX_COUNT
 from genesim.models.expression.generator import CountBaseline, ExpressionGenerator, block_size
 from genesim.models.expression.library import LibrarySampler
 from genesim.models.expression.posterior import encode, log_likelihood_bound, rates_at
@@ -40,8 +40,6 @@ from genesim.types import Condition
 KIND = "expression"
 UNLABELLED = "cell"
 """The one cell type of a model that was trained without labels."""
-
-Cells: TypeAlias = ad.AnnData | str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -125,14 +123,8 @@ class ExpressionModel:
             counts = cells.counts
             log_library = np.log(cells.library_size.astype(np.float64))
             condition = covariates.condition(cells.obs, log_library)
-            label_column, batch_column = _columns(labels_key, batch_key)
-            library = LibrarySampler.fit(
-                log_library,
-                _codes(condition, label_column),
-                _codes(condition, batch_column),
-                0 if label_column is None else covariates.n_levels[label_column],
-                0 if batch_column is None else covariates.n_levels[batch_column],
-            )
+            label_column, batch_column = special_columns(labels_key, batch_key)
+            library = fit_library(log_library, condition, covariates, label_column, batch_column)
             selection: dict[str, Any] = {"chosen": config.method, "reason": "asked for"}
             if config.method == "auto":
 
@@ -183,23 +175,14 @@ class ExpressionModel:
                 not positive, or larger than counts can be.
         """
         bare = self.covariates.condition(obs, np.zeros(len(obs)))
-        label_column, batch_column = _columns(self.labels_key, self.batch_key)
+        label_column, batch_column = special_columns(self.labels_key, self.batch_key)
         log_library = self.library.sample(
             rng.key(seed, "expression", "library"),
-            _codes(bare, label_column),
-            _codes(bare, batch_column),
+            codes(bare, label_column),
+            codes(bare, batch_column),
             first,
         )
-        if LIBRARY_SIZE in obs:
-            asked = pd.to_numeric(obs[LIBRARY_SIZE], errors="coerce").to_numpy(dtype=float)
-            given = obs[LIBRARY_SIZE].notna().to_numpy()
-            if not (np.isfinite(asked[given]) & (asked[given] > 0) & (asked[given] <= MAX_COUNT)).all():
-                raise ConditionError(
-                    f"column {LIBRARY_SIZE!r} has values that are not positive numbers up to {MAX_COUNT:,}",
-                    where="obs",
-                    remedy="give total counts of a cell, or leave the column out",
-                )
-            log_library = np.where(given, np.log(np.where(given, asked, 1.0)), log_library)
+        log_library = asked_library(obs, log_library)
         return Condition(bare.categories, bare.continuous, log_library.astype(np.float32))
 
     def sample(self, n: int, obs: Mapping[str, Any] | pd.DataFrame | None = None, seed: int = 0) -> ad.AnnData:
@@ -306,7 +289,7 @@ class ExpressionModel:
         if LIBRARY_SIZE in obs:
             # A depth that is asked for is an intervention: the cell's state goes with the depth it would have had.
             condition = self.condition(obs.drop(columns=LIBRARY_SIZE), seed, first)
-        _, batch_column = _columns(self.labels_key, self.batch_key)
+        _, batch_column = special_columns(self.labels_key, self.batch_key)
         return draw_rates(generator, self.covariates, key, condition, batch_column, first), library
 
     def draw_counts(
@@ -339,7 +322,7 @@ class ExpressionModel:
             H5adError: Genes of the model are absent, or a cell has no counts.
         """
         generator = self._vae_generator("embed")
-        counts, _ = self._read(adata)
+        counts, _ = counts_of(adata, self.layer, self.genes)
         return encode(generator.vae, counts)[:, : self.config.n_latent]
 
     def denoise(self, adata: Cells, library_size: float = 1e4, obs: Mapping[str, Any] | None = None) -> ad.AnnData:
@@ -359,7 +342,7 @@ class ExpressionModel:
             ConditionError: An unknown level or column.
         """
         generator = self._vae_generator("denoise")
-        counts, table = self._read(adata)
+        counts, table = counts_of(adata, self.layer, self.genes)
         z = encode(generator.vae, counts)[:, : self.config.n_latent]
         own = self.covariates.condition(table, np.log(np.asarray(counts.sum(axis=1), np.float64).ravel()))
         if obs:
@@ -374,7 +357,7 @@ class ExpressionModel:
         Low values mark cells that the training data do not resemble; compare cells of like library size.
         """
         vae = self._vae_generator("score_cells").vae
-        counts, obs = self._read(adata)
+        counts, obs = counts_of(adata, self.layer, self.genes)
         condition = self.covariates.condition(obs, np.log(np.asarray(counts.sum(axis=1), np.float64).ravel()))
         found = log_likelihood_bound(vae, counts, condition, rng.key(seed, "expression", "score"))
         return pd.Series(found, index=obs.index, name="log_likelihood_bound")
@@ -407,7 +390,7 @@ class ExpressionModel:
             programs: What `programs` returned; None calls it with its defaults.
         """
         generator = self._vae_generator("program_scores")
-        counts, obs = self._read(adata)
+        counts, obs = counts_of(adata, self.layer, self.genes)
         latents = encode(generator.vae, counts)[:, : self.config.n_latent]
         return (programs or self.programs()).scores(latents, obs.index)
 
@@ -460,27 +443,6 @@ class ExpressionModel:
             )
         return self.generator
 
-    def _read(self, adata: Cells) -> tuple[sparse.csr_matrix, pd.DataFrame]:
-        """Counts of the model's genes, in its order, and obs."""
-        cells = read_expression(adata, layer=self.layer)
-        column = pd.Index(cells.var_names, dtype=object).get_indexer(self.genes)
-        if (column < 0).any():
-            absent = self.genes[column < 0]
-            raise H5adError(
-                f"{len(absent)} of the model's {len(self.genes)} genes are absent ({', '.join(absent[:3])})",
-                where="var",
-                remedy="give cells measured on the genes that the model was trained on",
-            )
-        counts = sparse.csr_matrix(cells.X)[:, column]
-        n_empty = cells.uns["genesim_read"]["n_cells_without_counts"] + int((counts.sum(axis=1) == 0).sum())
-        if n_empty:
-            raise H5adError(
-                f"{n_empty} cells have no counts in the model's genes",
-                where="obs",
-                remedy="drop these cells first",
-            )
-        return counts, cells.obs
-
     def save(self, directory: str | os.PathLike[str], provenance: Provenance | None = None) -> Path:
         """Write one directory that `load` needs nothing else for."""
         described, arrays = self.covariates.to_dict()
@@ -521,7 +483,7 @@ class ExpressionModel:
         found, arrays = stored.metadata, stored.arrays
         config = parse(ExpressionConfig, found["config"], where=str(directory))
         covariates = Covariates.from_dict(found["covariates"], arrays["covariates"])
-        label_column, _ = _columns(found["labels_key"], found["batch_key"])
+        label_column, _ = special_columns(found["labels_key"], found["batch_key"])
         generator = expression_store.build_generator(
             arrays["generator"], config, covariates.n_levels, len(covariates.centre), label_column
         )
@@ -541,15 +503,3 @@ class ExpressionModel:
             pd.DataFrame(dict(found.get("var", [])), index=genes, dtype=object),
             found.get("selection", {}),
         )
-
-
-def _columns(labels_key: str | None, batch_key: str | None) -> tuple[int | None, int | None]:
-    """Columns of the labels and of the batches among the categories."""
-    batch = None if batch_key is None else 0 if labels_key is None else 1
-    return (None if labels_key is None else 0), batch
-
-
-def _codes(condition: Condition, column: int | None) -> Int[np.ndarray, " cell"]:
-    if column is None:
-        return np.full(condition.n_examples, -1)
-    return np.asarray(condition.categories)[:, column]
