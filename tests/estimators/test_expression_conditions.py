@@ -34,6 +34,7 @@ T_CELL = {"kind": "T", "treated": "no", "run": "r1", "age": 50.0}
 B_CELL = T_CELL | {"kind": "B"}
 PLAN = TrainPlan(n_steps=2000, minibatch_size=128, learning_rate=3e-3, steps_per_call=200)
 CONFIG = ExpressionConfig(
+    method="vae",  # one network: `auto` would choose among equals here, by the noise of its trials
     n_latent=6,
     n_hidden=48,
     n_layers=1,
