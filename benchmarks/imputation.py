@@ -18,7 +18,7 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
-from cases import MAKERS, arguments
+from cases import CHOSEN, MAKERS, arguments
 from fits import MODEL_SOURCES, Fit, fit_genesim, sources
 from jaxtyping import Float
 from peers import fit_scvi, scvi_changes
@@ -111,7 +111,9 @@ def losses(
     return {"deviance": float(deviance / len(rates)), "mse_sqrt": float(error / rates.size)}
 
 
-def measured(method: str, a: sparse.csr_matrix, b: sparse.csr_matrix, seed: int, cache: Path) -> dict[str, Any] | None:
+def measured(
+    method: str, a: sparse.csr_matrix, b: sparse.csr_matrix, seed: int, cache: Path, config: dict[str, Any]
+) -> dict[str, Any] | None:
     """Losses and fit seconds of one method; None where scVI has none."""
     # Half a molecule more for each gene: one that A has none of may be in B.
     pooled = (np.asarray(a.sum(axis=0), np.float64).ravel() + 0.5) / (a.sum() + 0.5 * a.shape[1])
@@ -128,7 +130,7 @@ def measured(method: str, a: sparse.csr_matrix, b: sparse.csr_matrix, seed: int,
     else:
         fit: Fit | None
         if method == "genesim":
-            fit = fit_genesim(cache, a, unlabelled, rates=True, seed=seed, config={})
+            fit = fit_genesim(cache, a, unlabelled, rates=True, seed=seed, config=config)
         else:
             changes = scvi_changes(a.shape[0], long=method == "scvi_long")
             fit = None if changes is None else fit_scvi(cache, a, unlabelled, rates=True, seed=seed, **changes)
@@ -184,7 +186,7 @@ def main() -> None:
             cells: ad.AnnData = MAKERS[name](asked.data)[0]
             a, b = thinned(sparse.csr_matrix(cells.X), seed)
             for method in asked.methods:
-                found = measured(method, a, b, seed, asked.cache)
+                found = measured(method, a, b, seed, asked.cache, CHOSEN.get(name, {}))
                 if found is not None:
                     rows.append({"dataset": name, "seed": seed, "method": method, "n_cells": a.shape[0], **found})
                     print({k: round(v, 4) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
@@ -192,7 +194,7 @@ def main() -> None:
             table.round(5).to_csv(asked.out / "imputation.csv", index=False)
     figure(table, asked.out / "imputation.png")
     settings = {"powers": POWERS, "n_components": N_COMPONENTS, "n_neighbours": N_NEIGHBOURS, "floor": FLOOR_SHARE}
-    write_record(asked.out / "imputation.json", **settings, sources={"model": sources(MODEL_SOURCES)})
+    write_record(asked.out / "imputation.json", **settings, chosen=CHOSEN, sources={"model": sources(MODEL_SOURCES)})
 
 
 if __name__ == "__main__":
