@@ -126,8 +126,8 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "kang_2000": CANDIDATES["regularised"],
     "pbmc68k_reduced": CANDIDATES["small"],
 }
-"""What `auto` chooses on the training half in every seed of expression.py: rare_types.py and imputation.py fit it without
-the trials that would choose it again. On the other data sets they run the default as it is."""
+"""What `auto` chooses on the training half in every seed of expression.py: rare_types.py and imputation.py fit it
+without the trials that would choose it again. On the other data sets they run the default as it is."""
 
 
 def make(name: str, data: Path, seed: int) -> Case:
