@@ -125,7 +125,7 @@ def sampling(case: Case) -> list[dict[str, Any]]:
         update={"vae": default.vae.model_copy(update=short), "flow": default.flow.model_copy(update=short)}
     )
     model = ExpressionModel.fit(case.train, labels_key=case.labels_key, config=config, seed=case.seed)
-    model.sample(1024, seed=0)  # compiles
+    model.sample(4096, seed=0)  # compiles
     start, cpu = time.perf_counter(), time.process_time()
     drawn = model.sample(N_DRAWN, seed=1)
     wall = time.perf_counter() - start

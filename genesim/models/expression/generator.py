@@ -44,8 +44,8 @@ class CountBaseline(CountGenerator, Protocol):
 
 
 def block_size(n_genes: int) -> int:
-    """Cells of one compiled call: a power of two between 16 and 1024, bounded by memory."""
-    return int(2 ** np.clip(np.floor(np.log2(_BLOCK_ELEMENTS / n_genes)), 4, 10))
+    """Cells of one compiled call: a power of two between 16 and 2048, bounded by memory."""
+    return int(2 ** np.clip(np.floor(np.log2(_BLOCK_ELEMENTS / n_genes)), 4, 11))
 
 
 def take(condition: Condition, rows: Any) -> Condition:

@@ -193,7 +193,7 @@ def test_in_blocks_fills_up_the_last_block() -> None:
 
     np.testing.assert_array_equal(in_blocks(double, np.arange(7), 7, 3)[:, 0], 2 * np.arange(7))
     assert sizes == [3, 3, 3]
-    assert block_size(10) == 1024
+    assert block_size(10) == 2048
     assert block_size(10**7) == 16
 
 
