@@ -24,6 +24,8 @@ def commit() -> str:
 
 def write_record(path: Path, **settings: Any) -> None:
     """Write `settings` with command, commit and versions as JSON."""
-    record = {"command": ["python", *sys.argv], "commit": commit(), "versions": versions(), **settings}
+    # Absolute paths say where a machine keeps its folders, which helps nobody.
+    command = ["python", *("FOLDER" if Path(word).is_absolute() else word for word in sys.argv)]
+    record = {"command": command, "commit": commit(), "versions": versions(), **settings}
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(record, indent=1, sort_keys=True, default=str) + "\n")
