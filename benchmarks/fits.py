@@ -34,6 +34,7 @@ MODEL_SOURCES = (
     "config/model.py",
     "data/expression.py",
     "data/stream.py",
+    "types.py",
     "rng.py",
 )
 """Files of the package that decide what a fit of `ExpressionModel` draws."""
