@@ -75,13 +75,19 @@ class HaplotypeConfig(Record):
     """Ancestry-conditioned hidden Markov model of learned ancestral haplotypes (AncHMM), and its nulls."""
 
     method: Literal["anchmm", "mosaic", "markov", "independent"] = "anchmm"
-    n_states: PositiveInt = 32
-    """Learned ancestral haplotypes (K)."""
-    n_passes: PositiveInt = 12
-    """EM passes over the haplotypes."""
-    ancestry_shrinkage: PositiveFloat = 0.3
-    """Weight of the pooled transitions in each ancestry's (lambda)."""
-    transition_pseudocount: PositiveFloat = 0.2
+    n_states: PositiveInt = 128
+    """Learned ancestral haplotypes (K), at most."""
+    haplotypes_per_state: PositiveInt = 8
+    """Fewest training haplotypes a learned one: a small cohort gets fewer, lest its haplotypes are learned by heart."""
+    n_passes: PositiveInt = 6
+    """EM passes over the haplotypes. More raise the likelihood of the training haplotypes only."""
+    block_size: PositiveInt = 12
+    """Variants in a block, between whose ends the ancestral haplotype does not change."""
+    group_size: PositiveInt = 320
+    """Training haplotypes a group, about: an ancestry with more is split by its principal components."""
+    ancestry_shrinkage: PositiveFloat = 3.0
+    """Weight of the pooled transitions in each group's (lambda)."""
+    transition_pseudocount: PositiveFloat = 0.02
     """Pseudocount of the identity-centred transition prior (c)."""
     switch_rate: PositiveFloat = 2e-3
     """Prior switch probability between neighbouring variants where no genetic map is given (rho)."""

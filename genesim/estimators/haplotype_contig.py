@@ -19,6 +19,7 @@ from genesim.data.stream import WholeStream
 from genesim.models.catalog import spec
 from genesim.models.haplotypes.anchmm import AncHmm, required_bytes
 from genesim.models.haplotypes.chain import HiddenChain, check_trainable
+from genesim.models.haplotypes.groups import group_haplotypes
 from genesim.models.haplotypes.mosaic import Mosaic
 from genesim.train.loop import fit
 from genesim.types import Condition
@@ -87,18 +88,25 @@ def _fit_anchmm(
     checkpoint_dir: Path | None,
 ) -> tuple[AncHmm, tuple[float, ...]]:
     alleles, codes = check_trainable(alleles, codes, n_ancestries)
+    seed = int(jax.random.randint(rng.child(key, "groups"), (), 0, 2**31 - 1))
+    group, groups = group_haplotypes(alleles, codes, n_ancestries, config.group_size, seed)
+    n_groups = groups.shape[1]
+    most = max(2, len(alleles) // config.haplotypes_per_state)
+    if config.n_states > most:
+        log.info("%d haplotypes are enough for %d states, not %d", len(alleles), most, config.n_states)
+        config = config.model_copy(update={"n_states": most})
     check_fits(
-        required_bytes(n_ancestries, alleles.shape[1], config),
+        required_bytes(n_groups, alleles.shape[1], config),
         None,
-        what=f"fitting {config.n_states} states, {n_ancestries} ancestries and {alleles.shape[1]} variants",
+        what=f"fitting {config.n_states} states, {n_groups} groups of haplotypes and {alleles.shape[1]} variants",
         where="haplotype model (train one contig or region at a time, or lower n_states)",
     )
-    # Sorted by ancestry, most chunks hold one ancestry, and the E step runs only those present.
-    order = np.argsort(codes, kind="stable")
-    alleles, codes = alleles[order], codes[order]
-    n = len(codes)
-    model = AncHmm.initialise(rng.child(key, "initial"), alleles, codes, n_ancestries, config, centimorgans)
-    condition = Condition(codes[:, None], np.zeros((n, 0), np.float32), np.zeros(n, np.float32))
+    # Sorted by group, most chunks hold one group, and the E step runs only those present.
+    order = np.argsort(group, kind="stable")
+    alleles, group = alleles[order], group[order]
+    n = len(group)
+    model = AncHmm.initialise(rng.child(key, "initial"), alleles, group, n_groups, config, centimorgans, groups)
+    condition = Condition(group[:, None], np.zeros((n, 0), np.float32), np.zeros(n, np.float32))
     plan = TrainPlan(n_steps=config.n_passes, minibatch_size=n, steps_per_call=1, checkpoint_every=CHECKPOINT_EVERY)
     result = fit(
         model,

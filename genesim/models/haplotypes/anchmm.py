@@ -1,18 +1,22 @@
 """AncHMM: an ancestry-conditioned hidden Markov model of K learned ancestral haplotypes, fitted by MAP-EM.
 
 In the line of fastPHASE (Scheet and Stephens 2006, AJHG 78:629) and of hidden-tree circuits for genotypes
-(Dang et al. 2023), with two changes: every pair of neighbouring variants has a full K x K transition matrix
-per ancestry instead of a jump rate, and matrices are shrunk to the matrix pooled over ancestries and to the
-identity. The M step is
+(Dang et al. 2023), with these changes. The state is constant within a block of neighbouring variants, so that a
+step, which costs K^2, covers several of them. Haplotypes of an ancestry fall into groups (`groups`), and every
+group has a full K x K transition matrix into every block instead of a jump rate. A group's matrices are shrunk to
+those pooled over groups, tilted to the states that the group visits there: with them a group that is small, or a
+state that it rarely visits, borrows who follows whom from everyone, but not everyone's ancestry. The M step is
 
-    T[a,m] ~ Xi[a,m] + lambda * Tbar[m] + c * P[m],   P[m] = (1 - rho[m]) I + rho[m] 11' / K
+    T[g,b] ~ Xi[g,b] + lambda * R[g,b] + c * P[b],       P[b] = (1 - rho[b]) I + rho[b] 11' / K
+    R[g,b,k,l] ~ Tbar[b,k,l] * v[g,b,l] / vbar[b,l]
     theta[m,k] = (N1[m,k] + 2 alpha phat[m]) / (N0[m,k] + N1[m,k] + 2 alpha)
 
-with Xi, N0, N1 the expected counts, Tbar the pooled transitions (rows of sum_a Xi[a] + c P, normalised) and
-phat the allele frequency in training. For Tbar as used in a pass, that pass cannot lower the log posterior;
-Tbar itself is estimated anew in each pass (empirical Bayes).
+with Xi, N0, N1 the expected counts, Tbar the pooled transitions (rows of sum_g Xi[g] + c P, normalised), vbar
+the pooled share of each state among the visits of a block, v the group's own share after one visit has been added
+to it as in the pool, and phat the allele frequency in training. For R as used in a pass, that pass cannot lower
+the log posterior; R itself is estimated anew in each pass (empirical Bayes).
 
-The number of numbers is A * M * K * K: with float32 and K = 32, 4 KiB an ancestry and variant.
+The number of numbers is G * B * K * K: with float32, K = 128 and 12 variants a block, 5.5 KiB a group and variant.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from genesim.config.model import HaplotypeConfig
 from genesim.errors import ConfigError
 from genesim.models.base import EmModel
 from genesim.models.haplotypes.chain import HiddenChain, check_trainable
-from genesim.models.haplotypes.forward_backward import expected_statistics
+from genesim.models.haplotypes.forward_backward import blocked, blocked_alleles, expected_statistics
 from genesim.types import Minibatch
 
 TEMPLATE_SHARE = 0.8  # of a random training haplotype in a state's first emission; the rest is the frequency
@@ -50,11 +54,13 @@ class Prior(nnx.Variable):
     """A fixed array that the M step needs."""
 
 
-def required_bytes(n_ancestries: int, n_variants: int, config: HaplotypeConfig) -> int:
+def required_bytes(n_groups: int, n_variants: int, config: HaplotypeConfig) -> int:
     """Memory that fitting takes, in bytes: a few copies of the transitions and one window's messages."""
-    transitions = 4 * n_ancestries * n_variants * config.n_states**2
-    messages = 4 * min(config.window_size, n_variants) * config.minibatch_size * config.n_states
-    return COPIES_WHILE_FITTING * transitions + 2 * messages
+    n_blocks = -(-n_variants // config.block_size)
+    transitions = 4 * n_groups * n_blocks * config.n_states**2
+    window = max(1, config.window_size // config.block_size)
+    messages = 4 * min(window, n_blocks) * config.minibatch_size * config.n_states
+    return COPIES_WHILE_FITTING * transitions + 3 * messages
 
 
 def prior_switch(
@@ -81,7 +87,16 @@ def prior_switch(
     return rho
 
 
-def transition_prior(switch: Float[Array, " variant"], n_states: int) -> Float[Array, "variant state state"]:
+def block_switch(switch: Float[np.ndarray, " variant"], block_size: int) -> Float[np.ndarray, " block"]:
+    """Prior probability of a switch into each block: at any variant since the first one of the block before."""
+    starts = np.arange(0, len(switch), block_size)
+    stay = np.log1p(-np.minimum(switch[1:], 1 - 1e-12))
+    total = np.concatenate([[0.0], stay.cumsum()])
+    rho = np.concatenate([[1.0], -np.expm1(total[starts[1:]] - total[starts[:-1]])])
+    return rho
+
+
+def transition_prior(switch: Float[Array, " block"], n_states: int) -> Float[Array, "block state state"]:
     """P[m] = (1 - rho) I + rho 11'/K."""
     return (1 - switch)[:, None, None] * jnp.eye(n_states) + (switch / n_states)[:, None, None]
 
@@ -94,25 +109,27 @@ class AncHmm(HiddenChain, EmModel):
     """The learned chain. Build it with `AncHmm.initialise`, fit it with EM steps (`expect`, `maximise`).
 
     Args:
-        switch: Prior switch probability into each variant.
+        switch: Prior switch probability into each block.
         frequency: Training frequency of the alternative allele, inside (0, 1).
         hyperparameters: Weights of the priors.
     """
 
-    STORED = ("transitions", "emission", "switch", "frequency")
+    STORED = ("transitions", "emission", "groups", "switch", "frequency")
 
     def __init__(
         self,
-        transitions: Float[Array | np.ndarray, "ancestry variant state state"],
+        transitions: Float[Array | np.ndarray, "group block state state"],
         emission: Float[Array | np.ndarray, "variant state"],
-        switch: Float[Array | np.ndarray, " variant"],
+        switch: Float[Array | np.ndarray, " block"],
         frequency: Float[Array | np.ndarray, " variant"],
         hyperparameters: Hyperparameters,
+        groups: Float[np.ndarray, "ancestry group"] | None = None,
         *,
+        block_size: int = 1,
         window: int = 10_000,
         chunk: int = 256,
     ) -> None:
-        super().__init__(transitions, emission, window=window, chunk=chunk)
+        super().__init__(transitions, emission, groups, block_size=block_size, window=window, chunk=chunk)
         self.switch = Prior(jnp.asarray(switch, jnp.float32))
         self.frequency = Prior(jnp.asarray(frequency, jnp.float32))
         self.hyperparameters = hyperparameters
@@ -122,17 +139,18 @@ class AncHmm(HiddenChain, EmModel):
         cls,
         key: jax.Array,
         alleles: Int8[np.ndarray, "haplotype variant"],
-        ancestry: Int[np.ndarray, " haplotype"],
-        n_ancestries: int,
+        group: Int[np.ndarray, " haplotype"],
+        n_groups: int,
         config: HaplotypeConfig,
         centimorgans: Float[np.ndarray, " variant"] | None = None,
+        groups: Float[np.ndarray, "ancestry group"] | None = None,
     ) -> AncHmm:
         """Sticky transitions, and states that lean on random training haplotypes.
 
         Raises:
             InputError, ConditionError, TrainingError: See `check_trainable`.
         """
-        alleles, _ = check_trainable(alleles, ancestry, n_ancestries)
+        alleles, _ = check_trainable(alleles, group, n_groups)
         n_haplotypes, n_variants = alleles.shape
         n_states = config.n_states
         observed = (alleles >= 0).sum(0)
@@ -144,15 +162,16 @@ class AncHmm(HiddenChain, EmModel):
             noise = np.asarray(jax.random.uniform(rng.child(key, "noise"), template.shape))
             template = 0.9 * template + 0.1 * noise
         emission = TEMPLATE_SHARE * template + (1 - TEMPLATE_SHARE) * frequency[:, None]
-        switch = prior_switch(n_variants, config.switch_rate, centimorgans)
+        switch = block_switch(prior_switch(n_variants, config.switch_rate, centimorgans), config.block_size)
         sticky = transition_prior(jnp.asarray(switch, jnp.float32), n_states)
         arrays = {
-            "transitions": jnp.broadcast_to(sticky, (n_ancestries, *sticky.shape)),
+            "transitions": jnp.broadcast_to(sticky, (n_groups, *sticky.shape)),
             "emission": emission,
+            "groups": groups,
             "switch": switch,
             "frequency": frequency,
         }
-        return cls.restore(arrays, config, n_ancestries)
+        return cls.restore(arrays, config, n_groups)
 
     @classmethod
     def restore(cls, arrays: dict[str, Any], config: HaplotypeConfig, n_ancestries: int) -> AncHmm:
@@ -163,40 +182,42 @@ class AncHmm(HiddenChain, EmModel):
             arrays["switch"],
             arrays["frequency"],
             Hyperparameters(config.ancestry_shrinkage, config.transition_pseudocount, config.emission_pseudocount),
+            arrays["groups"],
+            block_size=config.block_size,
             window=config.window_size,
             chunk=config.minibatch_size,
         )
 
     def expect(self, minibatch: Minibatch) -> dict[str, Array]:
-        """Expected counts of a minibatch: alleles [haplotype, variant], ancestry codes in `categories[:, 0]`.
+        """Expected counts of a minibatch: alleles [haplotype, variant], group codes in `categories[:, 0]`.
 
-        Works in chunks of `chunk` rows and, inside one, ancestry by ancestry, running only those present:
-        rows that are sorted by ancestry cost least. Rows whose copies are all absent (-2) weigh nothing.
+        Works in chunks of `chunk` rows and, inside one, group by group, running only those present:
+        rows that are sorted by group cost least. Rows whose copies are all absent (-2) weigh nothing.
 
         Returns:
-            `transitions` [ancestry, variant, state, state] and `alleles` [variant, 2, state], expected
+            `transitions` [group, block, state, state] and `alleles` [variant, 2, state], expected
             counts; `log_likelihood`, summed by weight.
         """
         alleles = jnp.asarray(minibatch.values)
         weight = jnp.asarray(minibatch.weight, jnp.float32) * (alleles != -2).any(1)
-        ancestry = jnp.asarray(minibatch.condition.categories)[:, 0]
-        transitions, emission = self.transitions[...], self.emission[...]
+        group = jnp.asarray(minibatch.condition.categories)[:, 0]
+        transitions, emission = self.transitions[...], blocked(self.emission[...], self.block_size, 0.5)
         chunk = min(self.chunk, alleles.shape[0])
         n_chunks = -(-alleles.shape[0] // chunk)
 
         def run(index: Array, totals: tuple[Array, ...]) -> tuple[Array, ...]:
             start = jnp.minimum(index * chunk, alleles.shape[0] - chunk)
             fresh = start + jnp.arange(chunk) >= index * chunk  # the last chunk may overlap the one before
-            part = lax.dynamic_slice_in_dim(alleles, start, chunk).T
+            part = blocked_alleles(lax.dynamic_slice_in_dim(alleles, start, chunk), self.block_size)
             part_weight = lax.dynamic_slice_in_dim(weight, start, chunk) * fresh
-            part_ancestry = lax.dynamic_slice_in_dim(ancestry, start, chunk)
-            present = jnp.zeros(self.n_ancestries, bool).at[part_ancestry].max(part_weight > 0)
+            part_group = lax.dynamic_slice_in_dim(group, start, chunk)
+            present = jnp.zeros(self.n_groups, bool).at[part_group].max(part_weight > 0)
             order = jnp.argsort(~present)
 
             def one(position: Array, totals: tuple[Array, ...]) -> tuple[Array, ...]:
                 pairs, counts, likelihood = totals
                 code = order[position]
-                mine = part_weight * (part_ancestry == code)
+                mine = part_weight * (part_group == code)
                 found = expected_statistics(transitions[code], emission, part, mine, pairs[code], self.window)
                 return (
                     pairs.at[code].set(found.pairs),
@@ -206,20 +227,34 @@ class AncHmm(HiddenChain, EmModel):
 
             return lax.fori_loop(0, present.sum(), one, totals)
 
+        n_blocks, n_sites, n_states = emission.shape
         zeros = (
             jnp.zeros_like(transitions),
-            jnp.zeros((self.n_variants, 2, self.n_states), jnp.float32),
+            jnp.zeros((n_blocks, 2, n_sites, n_states), jnp.float32),
             jnp.zeros((), jnp.float32),
         )
         pairs, counts, likelihood = lax.fori_loop(0, n_chunks, run, zeros)
+        counts = counts.transpose(0, 2, 1, 3).reshape(-1, 2, n_states)[: self.n_variants]
         return {"transitions": pairs * transitions, "alleles": counts, "log_likelihood": likelihood}
+
+    def transition_pseudocounts(
+        self, counts: Float[Array, "group block state state"]
+    ) -> Float[Array, "group block state state"]:
+        """lambda R + c P, what the M step adds to expected transition counts."""
+        shrinkage, pseudocount, _ = self.hyperparameters
+        prior = pseudocount * transition_prior(self.switch[...], self.n_states)
+        pooled = _rows(counts.sum(0) + prior)
+        visits = counts.sum(2)
+        share = _rows(visits.sum(0) + pseudocount / self.n_states)
+        own = _rows(visits + share)
+        tilted = _rows(pooled * (own / share)[:, :, None, :])
+        return shrinkage * tilted + prior
 
     def maximise(self, statistics: dict[str, Array]) -> None:
         """MAP re-estimate of transitions and emission from summed statistics, in place."""
-        shrinkage, pseudocount, alpha = self.hyperparameters
-        prior = pseudocount * transition_prior(self.switch[...], self.n_states)
-        pooled = _rows(statistics["transitions"].sum(0) + prior)
-        self.transitions[...] = _rows(statistics["transitions"] + shrinkage * pooled + prior)
+        alpha = self.hyperparameters.emission_pseudocount
+        counted = statistics["transitions"]
+        self.transitions[...] = _rows(counted + self.transition_pseudocounts(counted))
         counts = statistics["alleles"]
         numerator = counts[:, 1] + 2 * alpha * self.frequency[...][:, None]
         self.emission[...] = numerator / (counts.sum(1) + 2 * alpha)

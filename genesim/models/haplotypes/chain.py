@@ -1,13 +1,14 @@
 """A hidden Markov chain over the variants of one contig, its transitions depending on ancestry.
 
-p(z_m | z_{m-1}, a) = transitions[a, m, z_{m-1}, z_m] and x_m | z_m ~ Bernoulli(emission[m, z_m]).
+A haplotype of ancestry a belongs to group g with probability groups[a, g]; its state is constant within a block
+of variants and p(z_b | z_{b-1}, g) = transitions[g, b, z_{b-1}, z_b]; x_m | z ~ Bernoulli(emission[m, z]).
 The learned model (`anchmm`) and two of its nulls (`independent`, `markov`) are such chains and share the
 exact likelihood, sampling and imputation below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,17 +21,24 @@ from jaxtyping import Array, Float, Int, Int8
 
 from genesim.config.model import HaplotypeConfig
 from genesim.errors import ConditionError, InputError, TrainingError
-from genesim.models.haplotypes.forward_backward import forward_log_likelihood, posterior_allele
+from genesim.models.haplotypes.forward_backward import (
+    backward_messages,
+    blocked,
+    blocked_alleles,
+    log_likelihood,
+    posterior,
+)
 
 SAMPLE_CHUNK = 512  # haplotypes drawn in one compiled call, at most
 SAMPLE_NUMBERS = 16_000_000  # alleles drawn in one compiled call, at most: about 300 MB of working memory
+GROUP_STREAM = 2**31 - 1  # folded into a haplotype's key for its group; blocks fold in their number
 
 
 class Draw(NamedTuple):
-    """Drawn haplotypes and the hidden states behind them (the copied panel row for a mosaic)."""
+    """Drawn haplotypes and the hidden states behind them: one a block (for a mosaic, the panel row of each variant)."""
 
     alleles: Int8[np.ndarray, "haplotype variant"]
-    states: Int[np.ndarray, "haplotype variant"]
+    states: Int[np.ndarray, "haplotype block"]
 
 
 def check_alleles(alleles: np.ndarray, n_variants: int | None = None) -> np.ndarray:
@@ -134,36 +142,36 @@ def sample_chunk(n_variants: int) -> int:
     return max(1, min(SAMPLE_CHUNK, SAMPLE_NUMBERS // n_variants))
 
 
-@jax.jit
-def _log_likelihood(transitions: Array, emission: Array, ancestry: Array, alleles: Array) -> Array:
-    return forward_log_likelihood(transitions[ancestry], emission, alleles.T)
-
-
-@partial(jax.jit, static_argnames="window")
-def _posterior(transitions: Array, emission: Array, ancestry: Array, alleles: Array, window: int) -> Array:
-    return posterior_allele(transitions[ancestry], emission, alleles.T, window).T
-
-
-@jax.jit
-def _sample(
-    transitions: Float[Array, "ancestry variant state state"],
+@partial(jax.jit, static_argnames="size")
+def _draw(
+    transitions: Float[Array, "group block state state"],
     emission: Float[Array, "variant state"],
     keys: Array,
-    ancestry: Int[Array, "haplotype variant"] | Int[Array, "haplotype 1"],
-) -> tuple[Int8[Array, "variant haplotype"], Int[Array, "variant haplotype"]]:
-    n_variants, n_states = emission.shape
-    draw = jax.vmap(lambda key: jax.random.uniform(key, (n_variants, 2)))(keys)
-    local = jnp.broadcast_to(ancestry, (keys.shape[0], n_variants))
+    group: Int[Array, "block haplotype"],
+    given: Int8[Array, "haplotype variant"] | None,
+    start: Int[Array, ""],
+    state: Int[Array, " haplotype"],
+    size: int,
+) -> tuple[Int8[Array, "block haplotype site"], Int[Array, "block haplotype"]]:
+    """Draw the blocks of `emission`, the first of which is block `start` of the contig, after `state`."""
+    emits = blocked(emission, size, 0.5)
+    n_blocks, _, n_states = emits.shape
+    calls, messages = None, None
+    if given is not None:
+        calls = blocked_alleles(given, size)
+        messages = backward_messages(transitions, emits, calls, group)
 
-    def step(state: Array, site: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
-        variant, here, uniform, emits = site
-        cumulative = jnp.cumsum(transitions[here, variant, state], axis=1)
+    def step(state: Array, block: tuple[Any, ...]) -> tuple[Array, tuple[Array, Array]]:
+        index, here, emits, calls, message = block
+        uniform = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, start + index), (size + 1,)))(keys)
+        weights = transitions[here, index, state]
+        cumulative = jnp.cumsum(weights if message is None else weights * message, axis=1)
         below = cumulative <= uniform[:, :1] * cumulative[:, -1:]
         state = jnp.minimum(below.sum(1), n_states - 1)
-        return state, ((uniform[:, 1] < emits[state]).astype(jnp.int8), state)
+        alleles = (uniform[:, 1:] < emits.T[state]).astype(jnp.int8)
+        return state, (alleles if calls is None else jnp.where(calls < 0, alleles, calls), state)
 
-    sites = (jnp.arange(n_variants), local.T, draw.transpose(1, 0, 2), emission)
-    _, drawn = lax.scan(step, jnp.zeros(keys.shape[0], int), sites)
+    _, drawn = lax.scan(step, state, (jnp.arange(n_blocks), group, emits, calls, messages))
     return drawn
 
 
@@ -171,35 +179,50 @@ class HiddenChain(nnx.Module):
     """The chain's parameters and what follows from them exactly.
 
     Args:
-        transitions: [ancestry, variant, state, state]; rows sum to 1; entry m leads into variant m, and
+        transitions: [group, block, state, state]; rows sum to 1; entry b leads into block b, and
             entry 0 holds the initial distribution in every row.
         emission: [variant, state] probability of the alternative allele.
+        groups: [ancestry, group] share of each group in an ancestry, rows sum to 1; where None every
+            ancestry is a group of its own.
+        block_size: Variants in a block, within which the state is constant; the last block may have fewer.
         window: Variants in one window of a posterior (memory, not accuracy).
         chunk: Haplotypes in one compiled call.
     """
 
-    STORED: ClassVar[tuple[str, ...]] = ("transitions", "emission")
+    STORED: ClassVar[tuple[str, ...]] = ("transitions", "emission", "groups")
 
     def __init__(
         self,
-        transitions: Float[Array | np.ndarray, "ancestry variant state state"],
+        transitions: Float[Array | np.ndarray, "group block state state"],
         emission: Float[Array | np.ndarray, "variant state"],
+        groups: Float[np.ndarray, "ancestry group"] | None = None,
         *,
+        block_size: int = 1,
         window: int = 10_000,
         chunk: int = 256,
     ) -> None:
         self.transitions = nnx.Param(jnp.asarray(transitions, jnp.float32))
         self.emission = nnx.Param(jnp.asarray(emission, jnp.float32))
-        self.window = window
+        self.groups = nnx.Variable(np.eye(len(transitions)) if groups is None else np.asarray(groups, np.float64))
+        self.block_size = block_size
+        self.window = max(1, window // block_size)
         self.chunk = chunk
 
     @property
     def n_ancestries(self) -> int:
+        return self.groups.shape[0]
+
+    @property
+    def n_groups(self) -> int:
         return self.transitions.shape[0]
 
     @property
-    def n_variants(self) -> int:
+    def n_blocks(self) -> int:
         return self.transitions.shape[1]
+
+    @property
+    def n_variants(self) -> int:
+        return self.emission.shape[0]
 
     @property
     def n_states(self) -> int:
@@ -213,58 +236,118 @@ class HiddenChain(nnx.Module):
     def restore(cls, arrays: dict[str, Any], config: HaplotypeConfig, n_ancestries: int) -> HiddenChain:
         """Undo `arrays`."""
         return HiddenChain(
-            arrays["transitions"], arrays["emission"], window=config.window_size, chunk=config.minibatch_size
+            arrays["transitions"],
+            arrays["emission"],
+            arrays["groups"],
+            window=config.window_size,
+            chunk=config.minibatch_size,
         )
 
-    def _by_ancestry(
-        self,
-        alleles: np.ndarray,
-        ancestry: np.ndarray,
-        run: Callable[[int, np.ndarray], Array],
-        out: np.ndarray,
-    ) -> np.ndarray:
-        """Fill `out` row by row with `run` over chunks that hold one ancestry each."""
-        alleles = check_alleles(alleles, self.n_variants)
-        codes = check_ancestry(ancestry, len(alleles), self.n_ancestries)
+    def _members(self, code: int) -> Int[np.ndarray, " group"]:
+        """Groups of an ancestry."""
+        return np.flatnonzero(self.groups[...][code] > 0)
+
+    def _chunks(self, alleles: np.ndarray, codes: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Ancestry, rows and their completed alleles, in chunks that hold one ancestry each."""
         for code in np.unique(codes):
             for rows, padded in chunks(np.flatnonzero(codes == code), self.chunk):
-                out[rows] = np.asarray(run(int(code), alleles[padded]))[: len(rows)]
-        return out
+                yield int(code), rows, alleles[padded]
+
+    def _group_log_likelihood(self, code: int, alleles: np.ndarray) -> Float[np.ndarray, "member haplotype"]:
+        """log groups[code, g] + log p(alleles | g) for the groups of one ancestry."""
+        found = [
+            np.log(self.groups[...][code, group])
+            + np.asarray(log_likelihood(self.transitions[...][group], self.emission[...], alleles, self.block_size))
+            for group in self._members(code)
+        ]
+        return np.stack(found)
 
     def log_likelihood(
         self, alleles: Int8[np.ndarray, "haplotype variant"], ancestry: Int[np.ndarray, " haplotype"]
     ) -> Float[np.ndarray, " haplotype"]:
-        """Exact natural-log probability of each haplotype; alleles below 0 are summed out."""
-
-        def run(code: int, rows: np.ndarray) -> Array:
-            return _log_likelihood(self.transitions[...], self.emission[...], code, rows)
-
-        return self._by_ancestry(alleles, ancestry, run, np.zeros(len(alleles), np.float32))
+        """Exact natural-log probability of each haplotype; alleles below 0 and the groups are summed out."""
+        alleles = check_alleles(alleles, self.n_variants)
+        codes = check_ancestry(ancestry, len(alleles), self.n_ancestries)
+        out = np.zeros(len(alleles), np.float32)
+        for code, rows, padded in self._chunks(alleles, codes):
+            out[rows] = np.logaddexp.reduce(self._group_log_likelihood(code, padded), axis=0)[: len(rows)]
+        return out
 
     def impute(
         self, alleles: Int8[np.ndarray, "haplotype variant"], ancestry: Int[np.ndarray, " haplotype"]
     ) -> Float[np.ndarray, "haplotype variant"]:
         """Posterior probability of the alternative allele; observed alleles are returned as 0 or 1."""
+        alleles = check_alleles(alleles, self.n_variants)
+        codes = check_ancestry(ancestry, len(alleles), self.n_ancestries)
+        out = np.zeros(alleles.shape, np.float32)
+        for code, rows, padded in self._chunks(alleles, codes):
+            members = self._members(code)
+            shares = np.ones((1, len(padded)))
+            if len(members) > 1:
+                logs = self._group_log_likelihood(code, padded)
+                shares = np.exp(logs - np.logaddexp.reduce(logs, axis=0))
+            for group, share in zip(members, shares, strict=True):
+                found = posterior(
+                    self.transitions[...][group], self.emission[...], padded, self.block_size, self.window
+                )
+                out[rows] += (np.asarray(found) * share[:, None].astype(np.float32))[: len(rows)]
+        return out
 
-        def run(code: int, rows: np.ndarray) -> Array:
-            return _posterior(self.transitions[...], self.emission[...], code, rows, self.window)
+    def _drawn_groups(
+        self, keys: jax.Array, codes: np.ndarray, given: np.ndarray | None
+    ) -> Int[np.ndarray, "haplotype block"]:
+        """The group that each haplotype has in each block: one a haplotype and ancestry.
 
-        return self._by_ancestry(alleles, ancestry, run, np.zeros(np.shape(alleles), np.float32))
+        Given alleles weigh the groups of a haplotype that has one ancestry; with local ancestry they do not.
+        """
+        local = codes[:, :: self.block_size] if codes.shape[1] > 1 else codes
+        if self.n_groups == self.n_ancestries:
+            return local
+        uniform = np.asarray(jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, GROUP_STREAM)))(keys))
+        shares = np.broadcast_to(self.groups[...], (len(codes), *self.groups.shape)).copy()
+        if given is not None and codes.shape[1] == 1:
+            for code, rows, padded in self._chunks(given, codes[:, 0]):
+                logs = self._group_log_likelihood(code, padded)
+                found = np.exp(logs - np.logaddexp.reduce(logs, axis=0)).T[: len(rows)]
+                shares[rows[:, None], code, self._members(code)] = found
+        cumulative = shares.cumsum(2)
+        picked = (cumulative <= uniform[:, None, None] * cumulative[:, :, -1:]).sum(2)
+        return np.take_along_axis(picked, local, axis=1)
 
     def sample(
-        self, key: jax.Array, ancestry: Int[np.ndarray, " haplotype"] | Int[np.ndarray, "haplotype variant"]
+        self,
+        key: jax.Array,
+        ancestry: Int[np.ndarray, " haplotype"] | Int[np.ndarray, "haplotype variant"],
+        given: Int8[np.ndarray, "haplotype variant"] | None = None,
     ) -> Draw:
         """Draw one haplotype a row of `ancestry`.
 
         Args:
-            key: One key, or one key a row; a row's draw depends on its own key and ancestry alone.
-            ancestry: Codes, one a haplotype, or one a haplotype and variant (local ancestry).
+            key: One key, or one key a row; a row's draw depends on its own key, ancestry and given alleles alone.
+            ancestry: Codes, one a haplotype, or one a haplotype and variant (local ancestry); within a block
+                the code of its first variant counts.
+            given: Alleles that a haplotype must have, negative where free: the rest is drawn given them, by
+                backward filtering and forward sampling (exact).
         """
         codes = local_ancestry(ancestry, self.n_ancestries, self.n_variants)
         keys = row_keys(key, len(codes))
+        if given is not None:
+            given = check_alleles(given, self.n_variants)
+        groups = self._drawn_groups(keys, codes, given)
         alleles = np.zeros((len(codes), self.n_variants), np.int8)
-        states = np.zeros((len(codes), self.n_variants), np.int16)
+        states = np.zeros((len(codes), self.n_blocks), np.int16)
         for rows, padded in chunks(np.arange(len(codes)), sample_chunk(self.n_variants)):
-            drawn = _sample(self.transitions[...], self.emission[...], keys[padded], jnp.asarray(codes[padded]))
-            alleles[rows], states[rows] = (np.asarray(part).T[: len(rows)] for part in drawn)
+            local = jnp.broadcast_to(jnp.asarray(groups[padded]), (len(padded), self.n_blocks)).T
+            drawn, path = _draw(
+                self.transitions[...],
+                self.emission[...],
+                keys[padded],
+                local,
+                None if given is None else jnp.asarray(given[padded]),
+                jnp.int32(0),
+                jnp.zeros(len(padded), int),
+                self.block_size,
+            )
+            here = np.asarray(drawn).transpose(1, 0, 2).reshape(len(padded), -1)
+            alleles[rows], states[rows] = here[: len(rows), : self.n_variants], np.asarray(path).T[: len(rows)]
         return Draw(alleles, states)

@@ -12,9 +12,18 @@ from flax import nnx
 
 from genesim.config.model import HaplotypeConfig
 from genesim.errors import ConfigError, TrainingError
-from genesim.models.haplotypes.anchmm import AncHmm, prior_switch, required_bytes, transition_prior
+from genesim.models.haplotypes.anchmm import AncHmm, block_switch, prior_switch, required_bytes
 from genesim.models.haplotypes.independent import fit_independent
 from genesim.types import Condition, Minibatch
+
+
+SMALL = {
+    "n_states": 4,
+    "minibatch_size": 64,
+    "block_size": 1,
+    "ancestry_shrinkage": 0.3,
+    "transition_pseudocount": 0.2,
+}
 
 
 def minibatch(alleles: np.ndarray, ancestry: np.ndarray, weight: np.ndarray | None = None) -> Minibatch:
@@ -24,7 +33,7 @@ def minibatch(alleles: np.ndarray, ancestry: np.ndarray, weight: np.ndarray | No
 
 
 def config(**values: object) -> HaplotypeConfig:
-    return HaplotypeConfig(**({"n_states": 4, "minibatch_size": 64} | values))  # type: ignore[arg-type]
+    return HaplotypeConfig(**(SMALL | values))  # type: ignore[arg-type]
 
 
 def toy_data(n: int = 120, n_variants: int = 24, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -62,33 +71,34 @@ def enumerated_counts(
     transitions = np.asarray(model.transitions[...], float)
     emission = np.asarray(model.emission[...], float)
     n_variants, n_states = emission.shape
+    block = np.arange(n_variants) // model.block_size
     xi, counts = np.zeros_like(transitions), np.zeros((n_variants, 2, n_states))
     for row, code, w in zip(alleles, ancestry, weight, strict=True):
-        paths, p = list(itertools.product(range(n_states), repeat=n_variants)), []
+        paths, p = list(itertools.product(range(n_states), repeat=model.n_blocks)), []
         for path in paths:
             value = transitions[code, 0, 0, path[0]]
-            for m in range(n_variants):
-                if m:
-                    value *= transitions[code, m, path[m - 1], path[m]]
-                if row[m] >= 0:
-                    value *= emission[m, path[m]] if row[m] else 1 - emission[m, path[m]]
+            for b in range(1, model.n_blocks):
+                value *= transitions[code, b, path[b - 1], path[b]]
+            for m in np.flatnonzero(row >= 0):
+                value *= emission[m, path[block[m]]] if row[m] else 1 - emission[m, path[block[m]]]
             p.append(value)
         for path, value in zip(paths, np.array(p) / np.sum(p) * w, strict=True):
-            xi[code, 0, :, path[0]] += value / n_states  # from the uniform state before the first variant
-            for m in range(n_variants):
-                if m:
-                    xi[code, m, path[m - 1], path[m]] += value
-                if row[m] >= 0:
-                    counts[m, row[m], path[m]] += value
+            xi[code, 0, :, path[0]] += value / n_states  # from the uniform state before the first block
+            for b in range(1, model.n_blocks):
+                xi[code, b, path[b - 1], path[b]] += value
+            for m in np.flatnonzero(row >= 0):
+                counts[m, row[m], path[block[m]]] += value
     return xi, counts
 
 
-@pytest.mark.parametrize(("window", "chunk"), [(10_000, 4), (2, 4)])
-def test_expected_counts_equal_enumeration(window: int, chunk: int) -> None:
-    alleles, ancestry = toy_data(10, 5)
+@pytest.mark.parametrize(("block_size", "window", "n_variants"), [(1, 10_000, 5), (1, 2, 5), (3, 10_000, 10), (2, 6, 9)])
+def test_expected_counts_equal_enumeration(block_size: int, window: int, n_variants: int) -> None:
+    alleles, ancestry = toy_data(10, n_variants)
     alleles[1, 2], alleles[2, :2], alleles[3] = -1, -1, -2
     weight = np.array([1, 1, 1, 1, 0, 1, 2, 1, 1, 1.0])
-    model = fitted(alleles, ancestry, 2, n_states=3, window_size=window, minibatch_size=chunk)
+    model = fitted(
+        alleles, ancestry, 2, n_states=3, window_size=window, minibatch_size=4, block_size=block_size
+    )
     found = expected(model, minibatch(alleles, ancestry, weight))
     weight[3] = 0  # an absent copy
     xi, counts = enumerated_counts(model, alleles, ancestry, weight)
@@ -113,27 +123,24 @@ def test_statistics_add_up_over_minibatches_and_padding_adds_nothing() -> None:
         np.testing.assert_allclose(parts[0][name] + parts[1][name], value, rtol=1e-4, atol=1e-5)
 
 
-def log_posterior(model: AncHmm, alleles: np.ndarray, ancestry: np.ndarray, pooled: np.ndarray) -> float:
-    shrinkage, pseudocount, alpha = model.hyperparameters
-    prior = pseudocount * np.asarray(transition_prior(model.switch[...], model.n_states), float)
+def log_posterior(model: AncHmm, alleles: np.ndarray, ancestry: np.ndarray, pseudocounts: np.ndarray) -> float:
+    alpha = model.hyperparameters.emission_pseudocount
     transitions, emission = (np.asarray(p[...], float) for p in (model.transitions, model.emission))
     frequency = np.asarray(model.frequency[...], float)[:, None]
-    of_transitions = ((shrinkage * pooled + prior) * np.log(transitions)).sum()
+    of_transitions = (pseudocounts * np.log(transitions)).sum()
     of_emission = 2 * alpha * (frequency * np.log(emission) + (1 - frequency) * np.log(1 - emission)).sum()
     return float(model.log_likelihood(alleles, ancestry).sum() + of_transitions + of_emission)
 
 
-def test_no_pass_lowers_the_log_posterior() -> None:
+@pytest.mark.parametrize("block_size", [1, 5])
+def test_no_pass_lowers_the_log_posterior(block_size: int) -> None:
     alleles, ancestry = toy_data()
     alleles[np.random.default_rng(1).random(alleles.shape) < 0.05] = -1
-    model = fitted(alleles, ancestry, 0)
-    prior_mean = np.asarray(transition_prior(model.switch[...], 4), float)
+    model = fitted(alleles, ancestry, 0, block_size=block_size)
     gains = []
     for _ in range(12):
         statistics = expected(model, minibatch(alleles, ancestry))
-        prior = model.hyperparameters.transition_pseudocount * prior_mean
-        weights = np.asarray(statistics["transitions"], float).sum(0) + prior
-        pooled = weights / weights.sum(-1, keepdims=True)
+        pooled = np.asarray(model.transition_pseudocounts(statistics["transitions"]), float)
         before = log_posterior(model, alleles, ancestry, pooled)
         maximise(model, statistics)
         gains.append(log_posterior(model, alleles, ancestry, pooled) - before)
@@ -145,6 +152,7 @@ def test_no_pass_lowers_the_log_posterior() -> None:
         model.switch[...],
         model.frequency[...],
         model.hyperparameters,
+        block_size=block_size,
     )
     assert log_posterior(worse, alleles, ancestry, pooled) < log_posterior(model, alleles, ancestry, pooled)
 
@@ -178,6 +186,37 @@ def test_it_learns_linkage_that_the_null_cannot() -> None:
     truth = alleles[ancestry == 0]
     assert np.abs(drawn.mean(0) - truth.mean(0)).mean() < 0.06
     assert np.abs(drawn.mean(0) - alleles[ancestry == 1].mean(0)).mean() > 0.2
+
+
+def test_a_small_group_borrows_from_the_pool() -> None:
+    alleles, ancestry = toy_data(160)
+    few = np.concatenate([np.flatnonzero(ancestry == 0), np.flatnonzero(ancestry == 1)[:6]])
+    held_out, codes = alleles[ancestry == 1][10:], np.ones(70, int)
+    plain, borrowing = (
+        fitted(alleles[few], ancestry[few], 8, ancestry_shrinkage=weight, transition_pseudocount=1e-3)
+        for weight in (1e-3, 3.0)
+    )
+    gain = borrowing.log_likelihood(held_out, codes) - plain.log_likelihood(held_out, codes)
+    assert gain.mean() > 0.2
+
+
+def test_what_a_group_borrows_leads_to_the_states_that_it_visits_itself() -> None:
+    alleles, ancestry = toy_data()
+    model = fitted(alleles, ancestry, 0, ancestry_shrinkage=3.0, transition_pseudocount=1e-3)
+    counts = np.zeros((2, 24, 4, 4), np.float32)
+    counts[0, :, [0, 1, 2], [0, 1, 0]] = 50  # a large group: 0 -> 0, 1 -> 1, and out of 2 into 0
+    counts[1, :, [2, 3], [3, 3]] = 5  # a small one: 2 -> 3, 3 -> 3
+    borrowed = np.asarray(model.transition_pseudocounts(counts))[1, 5]
+    np.testing.assert_allclose(borrowed.sum(1), 3 + 1e-3, rtol=1e-3)
+    pool = counts.sum(0)[5, 2]
+    assert pool[0] == 10 * pool[3]  # the pool says 0 ...
+    assert borrowed[2, 3] > 2 * borrowed[2, 0]  # ... which this group never visits
+
+
+def test_switches_within_a_block_count_for_its_entry() -> None:
+    rho = block_switch(prior_switch(10, 0.1), 4)
+    np.testing.assert_allclose(rho, [1, 1 - 0.9**4, 1 - 0.9**4])
+    np.testing.assert_allclose(block_switch(prior_switch(5, 0.1), 1), prior_switch(5, 0.1))
 
 
 def test_more_states_than_haplotypes_still_differ() -> None:

@@ -128,6 +128,58 @@ def test_what_cannot_be_used_is_refused_with_a_remedy() -> None:
         check_alleles(np.full((1, M), 2))
 
 
+def blocked_chain(seed: int = 0) -> HiddenChain:
+    """Two ancestries, the second of two groups; blocks of three variants, the last one shorter."""
+    stream = np.random.default_rng(seed)
+    transitions = stream.dirichlet(np.ones(K), (3, 3, K))
+    transitions[:, 0] = transitions[:, 0, :1]
+    groups = np.array([[1.0, 0, 0], [0, 0.3, 0.7]])
+    return HiddenChain(transitions, stream.uniform(0.1, 0.9, (7, K)), groups, block_size=3, chunk=4)
+
+
+def enumerated(chain: HiddenChain, code: int) -> np.ndarray:
+    """Slow oracle: p(haplotype | ancestry) of every haplotype, over paths and groups."""
+    rows = np.array(list(itertools.product((0, 1), repeat=chain.n_variants)))
+    transitions, emission = np.asarray(chain.transitions[...], float), np.asarray(chain.emission[...], float)
+    block, total = np.arange(chain.n_variants) // chain.block_size, np.zeros(len(rows))
+    for group, share in enumerate(np.asarray(chain.groups[...])[code]):
+        for path in itertools.product(range(chain.n_states), repeat=chain.n_blocks):
+            p = share * transitions[group, 0, 0, path[0]]
+            for b in range(1, chain.n_blocks):
+                p *= transitions[group, b, path[b - 1], path[b]]
+            theta = emission[np.arange(chain.n_variants), np.array(path)[block]]
+            total += p * np.where(rows == 1, theta, 1 - theta).prod(1)
+    return total
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_blocks_and_groups_equal_enumeration(code: int) -> None:
+    chain = blocked_chain()
+    rows = np.array(list(itertools.product((0, 1), repeat=7)), np.int8)
+    truth = enumerated(chain, code)
+    codes = np.full(len(rows), code)
+    np.testing.assert_allclose(np.exp(chain.log_likelihood(rows, codes)), truth, rtol=1e-4)
+    hidden = np.array([[1, -1, 0, -1, -1, 1, -1]], np.int8)
+    fits = (rows[:, [0, 2, 5]] == [1, 0, 1]).all(1)
+    expected = (truth[fits, None] * rows[fits]).sum(0) / truth[fits].sum()
+    np.testing.assert_allclose(chain.impute(hidden, np.array([code]))[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize("hidden", [[-1] * 7, [1, -1, 0, -1, -1, 1, -1]])
+def test_draws_follow_blocks_groups_and_given_alleles(code: int, hidden: list[int]) -> None:
+    chain, n = blocked_chain(), 6000
+    rows = np.array(list(itertools.product((0, 1), repeat=7)), np.int8)
+    given = np.tile(np.array(hidden, np.int8), (n, 1))
+    fits = ((rows == hidden) | (np.array(hidden) < 0)).all(1)
+    drawn = chain.sample(jax.random.key(2), np.full(n, code), given=given if fits.sum() < len(rows) else None).alleles
+    assert ((drawn == hidden) | (np.array(hidden) < 0)).all()
+    observed = np.bincount((drawn @ (1 << np.arange(6, -1, -1))), minlength=len(rows))[fits]
+    truth, wrong = (enumerated(c, code)[fits] for c in (chain, blocked_chain(5)))
+    assert stats.chisquare(observed, n * truth / truth.sum()).pvalue > 1e-3
+    assert stats.chisquare(observed, n * wrong / wrong.sum()).pvalue < 1e-6
+
+
 def test_no_rows_give_no_rows() -> None:
     chain = random_chain()
     assert chain.sample(jax.random.key(0), np.zeros(0, int)).alleles.shape == (0, M)
