@@ -234,7 +234,7 @@ def test_a_genetic_map_is_interpolated_checked_and_used(monkeypatch: pytest.Monk
     start = haplotype_contig.AncHmm.initialise
 
     def spy(*arguments: object) -> object:
-        given.append(arguments[-1])  # type: ignore[arg-type]
+        given.append(arguments[5])  # type: ignore[arg-type]
         return start(*arguments)  # type: ignore[arg-type]
 
     def stop(*_: object, **__: object) -> None:

@@ -203,7 +203,7 @@ class HiddenChain(nnx.Module):
     ) -> None:
         self.transitions = nnx.Param(jnp.asarray(transitions, jnp.float32))
         self.emission = nnx.Param(jnp.asarray(emission, jnp.float32))
-        self.groups = nnx.Variable(np.eye(len(transitions)) if groups is None else np.asarray(groups, np.float64))
+        self.groups = nnx.Variable(np.asarray(np.eye(len(transitions)) if groups is None else groups, np.float32))
         self.block_size = block_size
         self.window = max(1, window // block_size)
         self.chunk = chunk
