@@ -17,10 +17,11 @@ Intervals = Sequence[tuple[int, int]]
 FEMALE, MALE = "female", "male"
 _SPELLED = {"female": FEMALE, "f": FEMALE, "2": FEMALE, "male": MALE, "m": MALE, "1": MALE}
 
-# Genome Reference Consortium, "The human genome: PAR", per assembly; 0-based half-open.
+# Genome Reference Consortium, pseudoautosomal regions of each assembly; 0-based half-open. They are drawn out to
+# the contig's ends, over the unsequenced telomeres (GRCh37 PAR1 begins at 60,000, PAR2 ends at 155,260,560).
 _PAR: dict[int, Intervals] = {
-    155_270_560: ((60_000, 2_699_520), (154_931_043, 155_260_560)),  # GRCh37 chrX
-    156_040_895: ((10_000, 2_781_479), (155_701_382, 156_030_895)),  # GRCh38 chrX
+    155_270_560: ((0, 2_699_520), (154_931_043, 155_270_560)),  # GRCh37 chrX
+    156_040_895: ((0, 2_781_479), (155_701_382, 156_040_895)),  # GRCh38 chrX
 }
 
 

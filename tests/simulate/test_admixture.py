@@ -42,7 +42,7 @@ def agrees(found: np.ndarray, rate: float) -> float:
     return float(stats.kstest(found[found < 1], lambda x: law.cdf(x) / law.cdf(1)).pvalue)
 
 
-@pytest.mark.parametrize("generations", [12, 40])
+@pytest.mark.parametrize("generations", [25, 60])
 def test_tract_lengths_are_exponential_of_the_generations_and_not_of_three_times_as_many(generations: int) -> None:
     law = (Pulse(generations=generations, ancestry={"A": 0.4, "B": 0.6}),)
     table = tracts(law, 1200 // generations)
