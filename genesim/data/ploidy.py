@@ -68,7 +68,9 @@ def sexes(sex: pd.Series | Mapping[str, str], donors: pd.Index) -> np.ndarray:
     unknown = found.index[found.isna()]
     if len(unknown) or not given.index.is_unique:
         raise JoinError(
-            f"{len(unknown)} donors have no sex, the first is '{unknown[0]}'" if len(unknown) else "a donor comes twice",
+            f"{len(unknown)} donors have no sex, the first is '{unknown[0]}'"
+            if len(unknown)
+            else "a donor comes twice",
             where="sex",
             remedy="give one sex a donor",
         )

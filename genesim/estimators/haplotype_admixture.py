@@ -88,7 +88,12 @@ def draw_admixed(
 
 
 def carried(
-    tracts: pd.DataFrame, contig: str, lengths: Mapping[str, int | None], haploid: bool, sex: np.ndarray | None, par: Intervals | None
+    tracts: pd.DataFrame,
+    contig: str,
+    lengths: Mapping[str, int | None],
+    haploid: bool,
+    sex: np.ndarray | None,
+    par: Intervals | None,
 ) -> pd.DataFrame:
     """Tracts of the copies that donors have: no second copy where haploid, of males on chrX only its PARs."""
     kind = kind_of(contig)
@@ -100,8 +105,9 @@ def carried(
     second = (tracts["copy"] == 1).to_numpy()
     if kind == "Y":
         return tracts[male & ~second]
+    whole = tracts[male & second]
     cut = [
-        tracts[male & second].assign(start=lambda t: t["start"].clip(low, high), end=lambda t: t["end"].clip(low, high))
+        whole.assign(start=whole["start"].clip(low, high), end=whole["end"].clip(low, high))
         for low, high in par_intervals(contig, lengths, par)
     ]
     kept = pd.concat([tracts[~(male & second)], *cut]).sort_index(kind="stable")

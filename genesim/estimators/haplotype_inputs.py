@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, Int8
 
 from genesim.data.genetic_map import contig_map
 from genesim.data.genotypes.record import ABSENT, MISSING, Genotypes
-from genesim.errors import ConditionError, ConfigError, InputError, JoinError, VcfError
+from genesim.errors import ConditionError, ConfigError, JoinError, VcfError
 
 ALL = "all"  # the one ancestry of a model that was given none
 

@@ -139,7 +139,9 @@ class HaplotypeModel:
             log.info("haplotypes of contig %s: %d variants", contig, len(rows))
             alleles = haplotypes[:, rows]
             if kind_of(str(contig)) != "autosome":
-                alleles = training_copies(alleles, codes, rng.generator(seed, KIND, contig, "fill") if copying else None)
+                alleles = training_copies(
+                    alleles, codes, rng.generator(seed, KIND, contig, "fill") if copying else None
+                )
             parts.append(
                 fit_contig(
                     contig,

@@ -6,8 +6,9 @@ copies is replaced. A donor's copy is followed backwards through its own pedigre
 switches between the ancestor's two copies with rate 1 a morgan (Haldane 1919, no interference), so tracts of
 an ancestry of share p have nearly exponential lengths of rate T (1 - p) a morgan for one pulse (Gravel 2012,
 Genetics 191:607; a return to the same ancestor, one switch in T, makes tracts of few generations somewhat
-shorter, Liang and Nielsen 2014, Genetics 197:953). An ancestor has one origin on all contigs and ancestors number 2^g, so that donors vary as
-much as pedigrees make them; relatives' ancestors never coincide (an infinite population).
+shorter, Liang and Nielsen 2014, Genetics 197:953). An ancestor has one origin on all contigs and ancestors
+number 2^g, so that donors vary as much as pedigrees make them; two donors have no ancestor in common (an
+infinite population).
 
 Without pulses, shares a donor: switches with rate T a morgan, each stretch's ancestry drawn from the donor's
 shares (the linkage model of Falush et al. 2003, Genetics 164:1567).
@@ -18,6 +19,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -208,7 +210,7 @@ def codes_at(
     first = np.searchsorted(row, np.arange(2 * len(donors) + 1))
     start = tracts["start"].to_numpy()
     local = np.empty((2 * len(donors), len(position)), np.int16)
-    for haplotype, (low, high) in enumerate(zip(first[:-1], first[1:], strict=True)):
+    for haplotype, (low, high) in enumerate(pairwise(first.tolist())):
         local[haplotype] = code[low:high][np.searchsorted(start[low:high], position, side="right") - 1]
     return local
 

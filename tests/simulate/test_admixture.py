@@ -11,7 +11,9 @@ from scipy import stats
 
 from genesim.config.scenario import Pulse
 from genesim.data.genetic_map import ContigMap
+from genesim.data.genotypes import Genotypes
 from genesim.errors import ConfigError
+from genesim.simulate.pedigree import simulate_pedigree
 from genesim.simulate.admixture import (
     Admixture,
     check_pulses,
@@ -100,7 +102,9 @@ def test_a_return_to_an_ancestor_keeps_its_meiosis() -> None:
 
 
 def test_given_shares_are_each_donor_s_own() -> None:
-    shares = pd.DataFrame({"A": [0.9] * 40 + [0.1] * 40, "B": [0.1] * 40 + [0.9] * 40}, index=[f"d{i}" for i in range(80)])
+    shares = pd.DataFrame(
+        {"A": [0.9] * 40 + [0.1] * 40, "B": [0.1] * 40 + [0.9] * 40}, index=[f"d{i}" for i in range(80)]
+    )
     table = Admixture(("A", "B"), shares=shares, generations=20).tracts(list(shares.index), "1", END, SCALE, 0)
     found = global_shares(table)["A"]
     assert found.iloc[:40].mean() == pytest.approx(0.9, abs=0.03)
@@ -148,3 +152,40 @@ def test_pulses_that_do_not_add_up_are_refused() -> None:
     ):
         with pytest.raises(ConfigError, match="pulse"):
             check_pulses(bad)
+
+
+def test_the_walk_is_the_pedigree_that_it_stands_for() -> None:
+    """Three generations, against meioses of an explicit pedigree whose eight founder copies have labels."""
+    n = 400
+    rows = []
+    for k in range(n):
+        rows += [(f"{k}_{name}", "", "", sex) for name, sex in zip("abcd", ("male", "female") * 2, strict=True)]
+        rows += [(f"{k}_e", f"{k}_a", f"{k}_b", "male"), (f"{k}_f", f"{k}_c", f"{k}_d", "female")]
+        rows += [(f"{k}_g", f"{k}_e", f"{k}_f", "female"), (f"{k}_x", f"{k}_a", f"{k}_g", "male")]
+    pedigree = pd.DataFrame(rows, columns=["donor", "father", "mother", "sex"])
+    founders = pd.Index([row[0] for row in rows if not row[1]], dtype=object)
+    variants = pd.DataFrame({"contig": "1", "start": [0], "ref": "A", "alt": "C"}, index=["v"])
+    alleles = np.zeros((1, len(founders), 2), np.int8)
+    geno = Genotypes(alleles, np.ones((1, len(founders)), bool), variants, founders, {"1": END})
+    table = pd.DataFrame({"contig": "1", "pos": [1, END + 1], "cM": [0.0, 300.0]})
+    ibd = simulate_pedigree(geno, pedigree, table, seed=5)[1]
+    ibd = ibd[ibd["donor"].str.endswith("_x") & (ibd["copy"] == 0)]
+    label = np.random.default_rng(0).random((len(founders), 2)) < 0.3
+    ibd = ibd.assign(A=label[founders.get_indexer(pd.Index(ibd["founder"])), ibd["founder_copy"]])
+    explicit, shares = [], []
+    for _, part in ibd.groupby("donor", sort=False):
+        explicit.append(int((part["A"].to_numpy()[1:] != part["A"].to_numpy()[:-1]).sum()))
+        shares.append(float(((part["end"] - part["start"]) * part["A"]).sum() / END))
+    walked = tracts((Pulse(generations=3, ancestry={"A": 0.3, "B": 0.7}),), n)
+    walked = walked[walked["copy"] == 0]
+    switches = walked.groupby("donor").size().to_numpy() - 1
+    assert abs(np.mean(explicit) - switches.mean()) < 4 * np.std(explicit) * np.sqrt(2 / n)
+    assert stats.ks_2samp(shares, _share_of_a(walked)).pvalue > 1e-3
+    five = tracts((Pulse(generations=6, ancestry={"A": 0.3, "B": 0.7}),), n)
+    other = five[five["copy"] == 0]
+    assert abs(np.mean(explicit) - (other.groupby("donor").size().mean() - 1)) > 6 * np.std(explicit) * np.sqrt(2 / n)
+
+
+def _share_of_a(table: pd.DataFrame) -> list[float]:
+    length = (table["end"] - table["start"]) * (table["ancestry"] == "A")
+    return (length.groupby(table["donor"]).sum() / END).tolist()
