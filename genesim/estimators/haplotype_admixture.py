@@ -48,7 +48,7 @@ def read_shares(shares: Shares, donors: Sequence[str], known: Sequence[str]) -> 
     """
     table = shares if isinstance(shares, pd.DataFrame) else pd.DataFrame([dict(shares)] * len(donors), index=donors)
     ancestry_codes([str(name) for name in table.columns], known)
-    table = table.reindex(index=donors, columns=list(known)).where(lambda t: t.columns.isin(table.columns), 0.0)
+    table = table.reindex(index=donors).reindex(columns=list(known), fill_value=0.0).astype(float)
     bad = table.index[table.isna().any(axis=1) | (table < 0).any(axis=1) | (table.sum(axis=1) <= 0)]
     if len(bad):
         raise InputError(

@@ -56,7 +56,7 @@ def rare_counts(panel: Genotypes, rows: np.ndarray, members: np.ndarray) -> tupl
 
 def frequency_grid(n_total: int) -> Float[np.ndarray, " frequency"]:
     """Frequencies, evenly spaced in their logarithm, from well below one copy in all the haplotypes to a half."""
-    return np.geomspace(0.02 / n_total, 0.5, 240)
+    return np.geomspace(0.001 / n_total, 0.5, 320)
 
 
 def neutral_weights(theta: float, grid: Float[np.ndarray, " frequency"]) -> Float[np.ndarray, " frequency"]:
