@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from genesim.config.base import Record
+from genesim.config.new_variants import NewVariantsScenario
 
 
 class Pulse(Record):
@@ -43,6 +44,21 @@ class AdmixtureScenario(Record):
         return self
 
 
+class RelativesScenario(Record):
+    """Families instead of unrelated donors; a family is of one ancestry."""
+
+    design: Literal["nuclear_families", "half_siblings", "first_cousins"]
+    n_children: PositiveInt = 1
+    """Children of a nuclear family; other designs have two."""
+    genetic_map: Path | None = None
+    """Table with the columns contig, pos (1-based) and cM (or cM_female, cM_male); none is 1.2 cM/Mb."""
+
+    @property
+    def size(self) -> int:
+        """Donors of one family, parents included."""
+        return {"nuclear_families": 2 + self.n_children, "half_siblings": 5, "first_cousins": 8}[self.design]
+
+
 class Population(Record):
     """New donors."""
 
@@ -53,6 +69,8 @@ class Population(Record):
     """Share of donors of each sex."""
     admixture: AdmixtureScenario | None = None
     """Every donor is admixed; then `ancestry` stays out, and the truth holds each stretch's ancestry."""
+    relatives: RelativesScenario | None = None
+    """Donors come in families (n_donors is a multiple of their size), and the truth holds who has what from whom."""
     prefix: str = Field("SIM", min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
     """Donor ids are this prefix and a number."""
 
@@ -60,6 +78,10 @@ class Population(Record):
     def _one_law_of_ancestry(self) -> Population:
         if self.ancestry is not None and self.admixture is not None:
             raise ValueError("set either 'ancestry' or 'admixture', not both")
+        if self.relatives is not None and self.admixture is not None:
+            raise ValueError("set either 'relatives' or 'admixture', not both")
+        if self.relatives is not None and self.n_donors % self.relatives.size:
+            raise ValueError(f"n_donors is no multiple of {self.relatives.size}, the donors of a family")
         return self
 
 
@@ -133,6 +155,8 @@ class Scenario(Record):
     name: str = Field("scenario", pattern=r"^[A-Za-z0-9_.-]+$")
     description: str = ""
     population: Population = Population()
+    new_variants: NewVariantsScenario | None = None
+    """Variants beyond the haplotype models' own: de novo, rare, loss of function."""
     effects: EffectsScenario = EffectsScenario(random=RandomEffects())
     cells: CellsScenario = CellsScenario()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -57,6 +58,25 @@ class ContigMap:
         """Genetic length of [start, end)."""
         low, high = self.at(np.array([start, end]))
         return float(high - low) / 100
+
+
+def read_genetic_map(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """A map's table: `.parquet`, `.csv`, or columns apart by tabs or spaces; all but parquet also `.gz`.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    name = os.fspath(path).lower().removesuffix(".gz")
+    try:
+        if name.endswith(".parquet"):
+            return pd.read_parquet(path)
+        return pd.read_csv(path, sep="," if name.endswith(".csv") else r"\s+")
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(
+            f"cannot be read ({error})",
+            where=os.fspath(path),
+            remedy="give a table with the columns contig, pos (1-based) and cM",
+        ) from error
 
 
 def contig_map(contig: str, genetic_map: pd.DataFrame | None, column: str = "cM") -> ContigMap:

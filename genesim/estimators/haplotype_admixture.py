@@ -39,14 +39,18 @@ def read_pulses(pulses: Sequence[Pulse | tuple[int, Mapping[str, float]]], known
     return check_pulses(made)
 
 
-def read_shares(shares: Shares, donors: Sequence[str], known: Sequence[str]) -> pd.DataFrame:
+def read_shares(shares: Shares, donors: list[str], known: Sequence[str]) -> pd.DataFrame:
     """Global proportions [donor, ancestry], rows adding up to 1.
 
     Raises:
         ConditionError: An ancestry that the model does not know.
         InputError: A donor without shares, or shares that are negative, missing or all 0.
     """
-    table = shares if isinstance(shares, pd.DataFrame) else pd.DataFrame([dict(shares)] * len(donors), index=donors)
+    table = (
+        shares
+        if isinstance(shares, pd.DataFrame)
+        else pd.DataFrame([dict(shares)] * len(donors), index=pd.Index(donors))
+    )
     ancestry_codes([str(name) for name in table.columns], known)
     table = table.reindex(index=donors).reindex(columns=list(known), fill_value=0.0).astype(float)
     bad = table.index[table.isna().any(axis=1) | (table < 0).any(axis=1) | (table.sum(axis=1) <= 0)]

@@ -217,9 +217,9 @@ def codes_at(
 
 def global_shares(tracts: pd.DataFrame) -> pd.DataFrame:
     """Share of each ancestry in each donor's tracts, by base pairs: [donor, ancestry]."""
-    length = (tracts["end"] - tracts["start"]).groupby([tracts["donor"], tracts["ancestry"]], sort=False).sum()
-    table = length.unstack(fill_value=0)
-    return table.div(table.sum(1), axis=0).rename_axis(columns=None)[sorted(table.columns)]
+    length = tracts.assign(length=tracts["end"] - tracts["start"])
+    table = length.pivot_table("length", "donor", "ancestry", aggfunc="sum", fill_value=0, sort=False)
+    return table.div(table.sum(axis=1), axis=0).rename_axis(columns=None)[sorted(table.columns)]
 
 
 def write_local_ancestry(
@@ -244,8 +244,8 @@ def write_local_ancestry(
         raise ConfigError("the suffix tells no format", where=str(path), remedy="use .parquet or .bp")
     scales = {contig: contig_map(contig, genetic_map) for contig in tracts["contig"].unique()}
     with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8") as handle:
-        for (donor, copy), rows in tracts.groupby(["donor", "copy"], sort=False):
-            handle.write(f"{donor}_{copy + 1}\n")
+        for copy, rows in tracts.groupby(tracts["donor"] + "_" + (tracts["copy"] + 1).astype(str), sort=False):
+            handle.write(f"{copy}\n")
             for contig, end, ancestry in zip(rows["contig"], rows["end"], rows["ancestry"], strict=True):
                 centimorgans = scales[contig].at(np.array([end]))[0]
                 handle.write(f"{ancestry}\t{contig}\t{end}\t{centimorgans:.6f}\n")

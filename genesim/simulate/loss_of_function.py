@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from genesim import rng
-from genesim.config.new_variants import LossOfFunction
+from genesim.config.new_variants import Consequence, LossOfFunction
 from genesim.data.coding import CodingTranscript
 from genesim.errors import ConfigError
 from genesim.simulate.bases import BASES, COMPLEMENT, Reference
@@ -89,7 +89,7 @@ def _splice(gene: CodingTranscript, reference: Reference, stream: np.random.Gene
     return position, ref, str(stream.choice([base for base in "ACGT" if base != ref]))
 
 
-_MAKERS: dict[str, Callable[[CodingTranscript, Reference, np.random.Generator], Change | None]] = {
+_MAKERS: dict[Consequence, Callable[[CodingTranscript, Reference, np.random.Generator], Change | None]] = {
     "stop_gained": _stop,
     "frameshift_variant": _frameshift,
     "splice_donor_variant": lambda gene, reference, stream: _splice(gene, reference, stream, donor=True),
@@ -99,7 +99,7 @@ _MAKERS: dict[str, Callable[[CodingTranscript, Reference, np.random.Generator], 
 
 def _site(
     gene: CodingTranscript,
-    kinds: Mapping[str, float],
+    kinds: Mapping[Consequence, float],
     reference: Reference,
     taken: set[int],
     stream: np.random.Generator,
@@ -148,6 +148,6 @@ def draw_loss_of_function(
                 sizes = np.array([len(allele) for allele in alleles])
                 alleles[int(stream.choice(len(sizes), p=sizes / sizes.sum()))].append(haplotype)
         for allele in alleles:
-            kind, (start, ref, alt) = _site(gene, law.kinds, reference, sites.taken[gene.contig], stream)
+            kind, (start, ref, alt) = _site(gene, dict(law.kinds), reference, sites.taken[gene.contig], stream)
             found.append(NewVariant(gene.contig, start, ref, alt, kind, tuple(allele), gene.gene, gene.transcript))
     return found

@@ -114,12 +114,12 @@ def test_global_proportions_may_differ_by_donor(fitted: HaplotypeModel) -> None:
 def test_what_cannot_be_admixed_is_refused(fitted: HaplotypeModel) -> None:
     with pytest.raises(ConditionError, match="'CHB'"):
         fitted.sample_admixed(2, [(3, {"CHB": 1.0})])
-    with pytest.raises(ConfigError, match="add up to 0.5"):
+    with pytest.raises(ConfigError, match=r"add up to 0\.5"):
         fitted.sample_admixed(2, [(3, {"YRI": 0.5})])
     with pytest.raises(ConfigError, match="both given, or neither"):
         fitted.sample_admixed(2)
+    shares = pd.DataFrame({"YRI": [1.0, 0.0]}, index=["a", "b"])
     with pytest.raises(InputError, match="'b'"):
-        shares = pd.DataFrame({"YRI": [1.0, 0.0]}, index=["a", "b"])
         fitted.sample_admixed(2, shares=shares, donors=["a", "b"])
 
 

@@ -13,7 +13,6 @@ from genesim.config.scenario import Pulse
 from genesim.data.genetic_map import ContigMap
 from genesim.data.genotypes import Genotypes
 from genesim.errors import ConfigError
-from genesim.simulate.pedigree import simulate_pedigree
 from genesim.simulate.admixture import (
     Admixture,
     check_pulses,
@@ -22,6 +21,7 @@ from genesim.simulate.admixture import (
     global_shares,
     write_local_ancestry,
 )
+from genesim.simulate.pedigree import simulate_pedigree
 
 SCALE = ContigMap(np.array([0, 300_000_000]), np.array([0.0, 300.0]))  # 3 morgans
 END = 300_000_000

@@ -329,8 +329,8 @@ def test_what_is_not_given_is_asked_for(tmp_path: Path) -> None:
         add_new_variants(geno, loss_of_function=LossOfFunction(genes={"g": 0.1}))
     with pytest.raises(ConfigError, match="panel"):
         add_new_variants(geno, rare=RareVariants())
+    crowded = pd.DataFrame({"contig": ["1"], "start": [0], "end": [20]})
     with pytest.raises(ConfigError, match="free positions"):
-        crowded = pd.DataFrame({"contig": ["1"], "start": [0], "end": [20]})
         add_new_variants(geno, de_novo=DeNovo(rate=1.0), regions=crowded)
     with pytest.raises(JoinError, match="'7'"):
         add_new_variants(geno, de_novo=DeNovo(), regions=pd.DataFrame({"contig": ["7"], "start": [0], "end": [9]}))
