@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from genesim.config.new_variants import DeNovo as DeNovo
+    from genesim.config.new_variants import LossOfFunction as LossOfFunction
+    from genesim.config.new_variants import RareVariants as RareVariants
     from genesim.data.cohort import load_cohort as load_cohort
     from genesim.data.genotypes import read_genotypes as read_genotypes
     from genesim.data.genotypes import write_vcf as write_vcf
+    from genesim.data.ploidy import set_ploidy as set_ploidy
     from genesim.estimators.effects import EffectModel as EffectModel
     from genesim.estimators.expression import ExpressionModel as ExpressionModel
     from genesim.estimators.haplotypes import HaplotypeModel as HaplotypeModel
@@ -27,15 +31,33 @@ if TYPE_CHECKING:
     from genesim.pipeline.simulate import Models as Models
     from genesim.pipeline.simulate import simulate as simulate
     from genesim.pipeline.train import train as train
+    from genesim.simulate.admixture import write_local_ancestry as write_local_ancestry
+    from genesim.simulate.new_variants import add_new_variants as add_new_variants
+    from genesim.simulate.pedigree import simulate_pedigree as simulate_pedigree
+    from genesim.simulate.pedigree_table import first_cousins as first_cousins
+    from genesim.simulate.pedigree_table import founders_of as founders_of
+    from genesim.simulate.pedigree_table import half_siblings as half_siblings
+    from genesim.simulate.pedigree_table import nuclear_families as nuclear_families
 
 _HOMES = {
     "read_genotypes": "genesim.data.genotypes",
     "write_vcf": "genesim.data.genotypes",
+    "set_ploidy": "genesim.data.ploidy",
     "load_cohort": "genesim.data.cohort",
     "ExpressionModel": "genesim.estimators.expression",
     "HaplotypeModel": "genesim.estimators.haplotypes",
     "EffectModel": "genesim.estimators.effects",
     "PerturbationModel": "genesim.estimators.perturbation",
+    "write_local_ancestry": "genesim.simulate.admixture",
+    "simulate_pedigree": "genesim.simulate.pedigree",
+    "nuclear_families": "genesim.simulate.pedigree_table",
+    "half_siblings": "genesim.simulate.pedigree_table",
+    "first_cousins": "genesim.simulate.pedigree_table",
+    "founders_of": "genesim.simulate.pedigree_table",
+    "add_new_variants": "genesim.simulate.new_variants",
+    "DeNovo": "genesim.config.new_variants",
+    "RareVariants": "genesim.config.new_variants",
+    "LossOfFunction": "genesim.config.new_variants",
     "prepare": "genesim.pipeline.prepare",
     "train": "genesim.pipeline.train",
     "simulate": "genesim.pipeline.simulate",

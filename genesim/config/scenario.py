@@ -2,11 +2,61 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from genesim.config.base import Record
+from genesim.config.new_variants import NewVariantsScenario
+
+
+class Pulse(Record):
+    """One admixture event: migrants of some ancestries, some generations ago."""
+
+    generations: PositiveInt
+    """Generations (meioses) since the people born of it."""
+    ancestry: dict[str, PositiveFloat] = Field(min_length=1)
+    """Share of the population's copies that each ancestry gave: in all 1 at the oldest pulse, less at later ones."""
+
+
+class AdmixtureScenario(Record):
+    """Donors of one admixed population."""
+
+    pulses: tuple[Pulse, ...] = Field(min_length=1)
+    label: str = Field("admixed", min_length=1)
+    """What the donors' ancestry is called."""
+    genetic_map: Path | None = None
+    """Table (.tsv, .csv, .parquet) with the columns contig, pos (1-based) and cM; none is 1.2 cM/Mb."""
+
+    @model_validator(mode="after")
+    def _pulses_add_up(self) -> AdmixtureScenario:
+        times = [pulse.generations for pulse in self.pulses]
+        if len(set(times)) < len(times):
+            raise ValueError("two pulses are of one generation")
+        for pulse in self.pulses:
+            total = sum(pulse.ancestry.values())
+            if total > 1 + 1e-9 or (pulse.generations == max(times) and abs(total - 1) > 1e-9):
+                raise ValueError(
+                    "shares of the oldest pulse must add up to 1, those of a later one to 1 at most "
+                    f"({pulse.generations} generations ago: {total:g})"
+                )
+        return self
+
+
+class RelativesScenario(Record):
+    """Families instead of unrelated donors; a family is of one ancestry."""
+
+    design: Literal["nuclear_families", "half_siblings", "first_cousins"]
+    n_children: PositiveInt = 1
+    """Children of a nuclear family; other designs have two."""
+    genetic_map: Path | None = None
+    """Table with the columns contig, pos (1-based) and cM (or cM_female, cM_male); none is 1.2 cM/Mb."""
+
+    @property
+    def size(self) -> int:
+        """Donors of one family, parents included."""
+        return {"nuclear_families": 2 + self.n_children, "half_siblings": 5, "first_cousins": 8}[self.design]
 
 
 class Population(Record):
@@ -17,8 +67,22 @@ class Population(Record):
     """Share (any positive weights) of donors of each ancestry; none keeps the training cohort's mix."""
     sex: dict[str, PositiveFloat] = Field(default_factory=lambda: {"female": 0.5, "male": 0.5})
     """Share of donors of each sex."""
+    admixture: AdmixtureScenario | None = None
+    """Every donor is admixed; then `ancestry` stays out, and the truth holds each stretch's ancestry."""
+    relatives: RelativesScenario | None = None
+    """Donors come in families (n_donors is a multiple of their size), and the truth holds who has what from whom."""
     prefix: str = Field("SIM", min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
     """Donor ids are this prefix and a number."""
+
+    @model_validator(mode="after")
+    def _one_law_of_ancestry(self) -> Population:
+        if self.ancestry is not None and self.admixture is not None:
+            raise ValueError("set either 'ancestry' or 'admixture', not both")
+        if self.relatives is not None and self.admixture is not None:
+            raise ValueError("set either 'relatives' or 'admixture', not both")
+        if self.relatives is not None and self.n_donors % self.relatives.size:
+            raise ValueError(f"n_donors is no multiple of {self.relatives.size}, the donors of a family")
+        return self
 
 
 class DeclaredEffect(Record):
@@ -91,6 +155,8 @@ class Scenario(Record):
     name: str = Field("scenario", pattern=r"^[A-Za-z0-9_.-]+$")
     description: str = ""
     population: Population = Population()
+    new_variants: NewVariantsScenario | None = None
+    """Variants beyond the haplotype models' own: de novo, rare, loss of function."""
     effects: EffectsScenario = EffectsScenario(random=RandomEffects())
     cells: CellsScenario = CellsScenario()
 

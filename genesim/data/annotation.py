@@ -21,7 +21,7 @@ from genesim.data.names import plain_frame
 from genesim.errors import InputError, JoinError
 
 _STABLE_ID = re.compile(r"^([A-Za-z]+\d{6,})\.\d+(_PAR_Y)?$")
-_GTF_PAIR = re.compile(r'\s*([^\s"]+)\s+(?:"([^"]*)"|([^\s";]+))\s*(?:;|$)')
+GTF_PAIR = re.compile(r'\s*([^\s"]+)\s+(?:"([^"]*)"|([^\s";]+))\s*(?:;|$)')
 _PARTS = ("transcript", "mRNA", "exon", "CDS")
 UNPLACED = {"contig": "", "start": -1, "end": -1, "strand": ".", "tss": -1}
 """What a gene without a position has in the columns of positions."""
@@ -67,7 +67,7 @@ def read_genes(path: str | os.PathLike[str], contigs: Iterable[str] | None = Non
     genes: dict[str, _Gene] = {}
     spans: dict[str, _Gene] = {}
     repeated: list[str] = []
-    for number, line in _lines(Path(path)):
+    for number, line in annotation_lines(Path(path)):
         kind = line.split("\t", 3)[2:3]
         is_part = kind != [] and kind[0] in _PARTS
         if is_part and not genes:
@@ -88,7 +88,12 @@ def read_genes(path: str | os.PathLike[str], contigs: Iterable[str] | None = Non
     return frame if contigs is None else _restrict(frame, list(contigs), where)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def annotation_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number (from 1) and text of every line of a GTF or GFF3 that is no comment.
+
+    Raises:
+        InputError: It cannot be read.
+    """
     try:
         with open(path, "rb") as raw:
             gzipped = raw.read(2) == b"\x1f\x8b"
@@ -126,7 +131,7 @@ def _parse(line: str, where: str) -> tuple[str, _Gene]:
         )
     if strand not in ("+", "-", ".", "?"):
         raise InputError(f"strand is '{strand}'", where=where, remedy="use +, - or .")
-    found = {key: quoted or bare for key, quoted, bare in _GTF_PAIR.findall(text)}
+    found = {key: quoted or bare for key, quoted, bare in GTF_PAIR.findall(text)}
     if "gene_id" in found:
         gene_id, name = found["gene_id"], found.get("gene_name") or found.get("gene") or ""
     else:

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, Int8
 
-from genesim.data.contigs import reconcile_contigs
-from genesim.data.genotypes.record import MISSING, Genotypes
-from genesim.errors import ConditionError, ConfigError, InputError, JoinError, VcfError
+from genesim.data.genetic_map import contig_map
+from genesim.data.genotypes.record import ABSENT, MISSING, Genotypes
+from genesim.errors import ConditionError, ConfigError, JoinError, VcfError
 
 ALL = "all"  # the one ancestry of a model that was given none
-CENTIMORGANS_PER_BASE = 1.2e-6  # mean sex-averaged rate of the autosomes (Kong et al. 2002, Nat Genet 31:241)
 
 
 def phased_haplotypes(geno: Genotypes) -> Int8[np.ndarray, "haplotype variant"]:
@@ -38,6 +37,30 @@ def phased_haplotypes(geno: Genotypes) -> Int8[np.ndarray, "haplotype variant"]:
     if differs.any():
         haplotypes[np.repeat(differs.T, 2, axis=0)] = MISSING
     return haplotypes
+
+
+def training_copies(
+    alleles: Int8[np.ndarray, "haplotype variant"],
+    codes: Int[np.ndarray, " haplotype"],
+    fill: np.random.Generator | None = None,
+) -> Int8[np.ndarray, "haplotype variant"]:
+    """Haplotypes of a sex chromosome such that each copy that a donor has counts once.
+
+    A haplotype without any call (chrY of females) becomes wholly absent, which takes no part in training. A
+    chain sums the rest out where a copy is absent in part (chrX of males outside PAR); a method that copies
+    its training haplotypes needs alleles there and takes them, with `fill`, from another haplotype of the
+    same ancestry drawn at random, so that frequencies keep their expectation.
+    """
+    alleles = np.where((alleles < 0).all(axis=1, keepdims=True), np.int8(ABSENT), alleles)
+    if fill is None:
+        return alleles
+    whole = (alleles != ABSENT).all(axis=1)
+    for row in np.flatnonzero(~whole & (alleles != ABSENT).any(axis=1)):
+        donors = np.flatnonzero(whole & (codes == codes[row]))
+        if len(donors):
+            gaps = alleles[row] == ABSENT
+            alleles[row, gaps] = alleles[fill.choice(donors), gaps]
+    return alleles
 
 
 def ancestry_labels(geno: Genotypes, ancestry: pd.Series | None) -> np.ndarray:
@@ -120,27 +143,7 @@ def genetic_positions(
         InputError: A map without those columns, or whose cM decrease.
         JoinError: A map without the contig.
     """
-    if genetic_map is None:
-        return start * CENTIMORGANS_PER_BASE
-    table = genetic_map.rename(columns={"chr": "contig"})
-    lacking = [name for name in ("contig", "pos", "cM") if name not in table.columns]
-    if lacking:
-        raise InputError(
-            f"lacks the columns {', '.join(lacking)}", where="genetic map", remedy="name them contig, pos, cM"
-        )
-    names = table["contig"].astype(str)
-    here = table[names == reconcile_contigs(names.unique(), [contig], where="genetic map")[contig]]
-    position, centimorgans = here["pos"].to_numpy() - 1, here["cM"].to_numpy(float)
-    if (np.diff(position) < 0).any() or (np.diff(centimorgans) < 0).any():
-        raise InputError(
-            f"positions or cM of contig '{contig}' decrease",
-            where="genetic map",
-            remedy="sort the map by position",
-        )
-    inside = np.interp(start, position, centimorgans)
-    before = np.minimum(start - position[0], 0) * CENTIMORGANS_PER_BASE
-    after = np.maximum(start - position[-1], 0) * CENTIMORGANS_PER_BASE
-    return inside + before + after
+    return contig_map(contig, genetic_map).at(start)
 
 
 def aligned_alleles(

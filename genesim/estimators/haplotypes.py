@@ -11,9 +11,12 @@ import pandas as pd
 from genesim import rng
 from genesim.config.base import parse
 from genesim.config.model import HaplotypeConfig
+from genesim.config.scenario import Pulse
 from genesim.console import log, progress
 from genesim.data.genotypes.record import ABSENT, MISSING, Genotypes
+from genesim.data.ploidy import Intervals, expected_copies, kind_of, set_ploidy, sexes
 from genesim.errors import ConfigError, JoinError, TrainingError
+from genesim.estimators.haplotype_admixture import Shares, sample_admixed
 from genesim.estimators.haplotype_contig import ContigModel, fit_contig
 from genesim.estimators.haplotype_inputs import (
     ALL,
@@ -23,8 +26,9 @@ from genesim.estimators.haplotype_inputs import (
     apportioned,
     genetic_positions,
     phased_haplotypes,
+    training_copies,
 )
-from genesim.models.catalog import card
+from genesim.models.catalog import card, spec
 from genesim.provenance.record import Provenance
 from genesim.train.store import load_model, save_model
 
@@ -49,6 +53,8 @@ class HaplotypeModel:
         config: How it was fitted.
         contigs: The fitted contigs.
     """
+
+    kind = KIND
 
     def __init__(
         self,
@@ -88,6 +94,8 @@ class HaplotypeModel:
         seed: int = 0,
         checkpoint_dir: str | Path | None = None,
         genetic_map: pd.DataFrame | None = None,
+        sex: pd.Series | None = None,
+        par: Intervals | None = None,
     ) -> HaplotypeModel:
         """Learn from phased genotypes.
 
@@ -98,10 +106,14 @@ class HaplotypeModel:
             seed: Decides the start of the EM.
             checkpoint_dir: Where to keep checkpoints and go on from the newest (anchmm).
             genetic_map: Columns `contig`, `pos` (1-based), `cM`; where switches are expected.
+            sex: `female` or `male`, indexed by donor: makes calls of chrX, chrY and MT those of the copies that
+                donors have (`set_ploidy`), so that males called homozygous on chrX count once too.
+            par: Pseudoautosomal regions of chrX, 0-based half-open; by the contig's length where None.
 
         Raises:
             VcfError: An unphased heterozygote.
-            JoinError: A donor without ancestry, or a map without a contig.
+            JoinError: A donor without ancestry or sex, or a map without a contig.
+            ConditionError, ConfigError: A sex, or a chrX, whose copies are not known (see `set_ploidy`).
             TrainingError: No donors or no variants.
             ResourceError: The model does not fit into memory.
         """
@@ -115,7 +127,9 @@ class HaplotypeModel:
         labels = ancestry_labels(geno, ancestry)
         known = sorted(set(labels))
         codes = np.repeat(ancestry_codes(labels, known), 2)
+        geno = geno if sex is None else set_ploidy(geno, sex, par)
         haplotypes = phased_haplotypes(geno)
+        copying = spec("haplotypes", config.method).copies
         names = geno.variants["contig"].to_numpy(object)
         frequency = np.nan_to_num(geno.allele_frequency())
         parts = []
@@ -123,11 +137,16 @@ class HaplotypeModel:
             rows = np.flatnonzero(names == contig)
             variants = geno.variants.iloc[rows].assign(frequency=frequency[rows])
             log.info("haplotypes of contig %s: %d variants", contig, len(rows))
+            alleles = haplotypes[:, rows]
+            if kind_of(str(contig)) != "autosome":
+                alleles = training_copies(
+                    alleles, codes, rng.generator(seed, KIND, contig, "fill") if copying else None
+                )
             parts.append(
                 fit_contig(
                     contig,
                     variants,
-                    haplotypes[:, rows],
+                    alleles,
                     codes,
                     len(known),
                     config=config,
@@ -175,6 +194,8 @@ class HaplotypeModel:
         ancestry: Mapping[str, int | float] | None = None,
         seed: int = 0,
         donors: Sequence[str] | None = None,
+        sex: pd.Series | None = None,
+        par: Intervals | None = None,
     ) -> Genotypes:
         """Phased genotypes of new donors `SIM0001`, `SIM0002`, ...
 
@@ -184,17 +205,20 @@ class HaplotypeModel:
                 None. `assign_ancestry` with the same arguments tells who is of which.
             seed: A donor's genotypes depend on the seed, the contig, its id and its ancestry only.
             donors: Ids instead of `SIM...`.
+            sex, par: See `sample_for`.
 
         Raises:
-            ConditionError, ConfigError: See `assign_ancestry`.
+            ConditionError, ConfigError: See `assign_ancestry` and `sample_for`.
         """
-        return self.sample_for(self.assign_ancestry(n_donors, ancestry, donors), seed=seed)
+        return self.sample_for(self.assign_ancestry(n_donors, ancestry, donors), seed=seed, sex=sex, par=par)
 
     def sample_for(
         self,
         ancestry: Sequence[str] | pd.Series,
         donors: Sequence[str] | pd.Index | None = None,
         seed: int = 0,
+        sex: pd.Series | None = None,
+        par: Intervals | None = None,
     ) -> Genotypes:
         """Phased genotypes of the given donors, each of its given ancestry.
 
@@ -202,11 +226,16 @@ class HaplotypeModel:
             ancestry: One label a donor; a Series carries the donor ids in its index.
             donors: One id a donor, where `ancestry` has none.
             seed: As in `sample`.
+            sex: `female` or `male`, indexed by donor. Males then have one copy of chrX outside PAR (the second
+                is absent) and of chrY, females a missing call on chrY, everyone one copy of MT. Without it a
+                contig has one copy where no training donor had two.
+            par: Pseudoautosomal regions of chrX, 0-based half-open; by the contig's length where None.
 
         Raises:
-            ConditionError: An ancestry that the model does not know.
-            ConfigError: No donor ids, or another number of them.
+            ConditionError: An ancestry that the model does not know, or a sex other than female or male.
+            ConfigError: No donor ids, another number of them, or a chrX of unknown build.
             InputError: A repeated donor id.
+            JoinError: A donor without sex.
         """
         ids = ancestry.index if donors is None and isinstance(ancestry, pd.Series) else donors
         if ids is None or len(ids) != len(ancestry):
@@ -217,25 +246,95 @@ class HaplotypeModel:
             )
         index = pd.Index([str(donor) for donor in ids], dtype=object, name="donor")
         codes = np.repeat(ancestry_codes([str(label) for label in ancestry], self.ancestries), 2)
-        alleles = [self._draw(part, index, codes, seed) for part in progress(self.contigs, "haplotypes")]
-        together = np.concatenate(alleles)
-        return Genotypes(
-            alleles=together,
-            phased=np.ones(together.shape[:2], bool),
-            variants=self.variants.drop(columns="frequency"),
-            donors=index,
-            contig_lengths=dict(self.contig_lengths),
+        labels = None if sex is None else sexes(sex, index)
+        alleles = [
+            self.with_ploidy(part, self._draw(part, index, codes, seed), labels, par)
+            for part in progress(self.contigs, "haplotypes")
+        ]
+        return self.genotypes(alleles, index)
+
+    def sample_admixed(
+        self,
+        n_donors: int,
+        pulses: Sequence[Pulse | tuple[int, Mapping[str, float]]] | None = None,
+        *,
+        seed: int = 0,
+        donors: Sequence[str] | None = None,
+        shares: Shares | None = None,
+        generations: float = 10,
+        genetic_map: pd.DataFrame | None = None,
+        sex: pd.Series | None = None,
+        par: Intervals | None = None,
+    ) -> tuple[Genotypes, pd.DataFrame]:
+        """Phased genotypes of admixed donors, and the true ancestry of every stretch of every copy.
+
+        Args:
+            n_donors: How many.
+            pulses: `(generations ago, {ancestry: share})`. The oldest pulse's shares add up to 1: the first
+                admixed people were born then. A later one's are the part of the population's copies that
+                it replaces. How donors differ follows from their pedigrees (`genesim.simulate.admixture`).
+            seed: A donor depends on the seed, the contig, its id and these arguments only.
+            donors: Ids instead of `SIM...`.
+            shares: Instead of pulses, global proportions: {ancestry: share} for all, or a table [donor,
+                ancestry].
+            generations: With `shares`, switches a morgan.
+            genetic_map: Columns `contig`, `pos` (1-based), `cM`; 1.2 cM/Mb without one.
+            sex, par: See `sample_for`.
+
+        Returns:
+            Genotypes, and tracts: `donor`, `copy` (0 or 1), `contig`, `start`, `end` (0-based half-open,
+            bp), `ancestry`; they cover every copy from 0 to the contig's end. `write_local_ancestry` writes them.
+
+        Raises:
+            ConditionError: An ancestry that the model does not know.
+            ConfigError: Pulses that do not add up, neither or both of pulses and shares.
+            InputError: Shares that cannot be used.
+        """
+        return sample_admixed(
+            self,
+            n_donors,
+            pulses,
+            seed=seed,
+            donors=donors,
+            shares=shares,
+            generations=generations,
+            genetic_map=genetic_map,
+            sex=sex,
+            par=par,
         )
 
     @staticmethod
     def _draw(part: ContigModel, donors: pd.Index, codes: np.ndarray, seed: int) -> np.ndarray:
+        """Haplotypes [2 * donor, variant] of one contig."""
         if not len(donors):
-            return np.zeros((len(part.variants), 0, 2), np.int8)
+            return np.zeros((0, len(part.variants)), np.int8)
         keys = rng.keys(rng.key(seed, KIND, part.contig), [(donor, copy) for donor in donors for copy in (0, 1)])
-        alleles = _stack_copies(part.chain.sample(keys, codes).alleles)
-        if part.haploid:
-            alleles[:, :, 1] = ABSENT
+        return part.chain.sample(keys, codes).alleles
+
+    def with_ploidy(
+        self, part: ContigModel, haplotypes: np.ndarray, sex: np.ndarray | None, par: Intervals | None = None
+    ) -> np.ndarray:
+        """Drawn haplotypes as alleles [variant, donor, 2], without the copies that donors do not have."""
+        alleles = _stack_copies(haplotypes)
+        if sex is None or kind_of(part.contig) == "autosome":
+            if part.haploid:
+                alleles[:, :, 1] = ABSENT
+            return alleles
+        copies = expected_copies(part.contig, part.variants["start"].to_numpy(), sex, self.contig_lengths, par)
+        alleles[:, :, 1][copies < 2] = ABSENT
+        alleles[:, :, 0][copies == 0] = MISSING
         return alleles
+
+    def genotypes(self, alleles: Sequence[np.ndarray], donors: pd.Index) -> Genotypes:
+        """The contigs' drawn alleles as phased genotypes of the model's variants."""
+        together = np.concatenate(alleles)
+        return Genotypes(
+            alleles=together,
+            phased=together[:, :, 0] != MISSING,
+            variants=self.variants.drop(columns="frequency"),
+            donors=donors,
+            contig_lengths=dict(self.contig_lengths),
+        )
 
     def _labels(self, geno: Genotypes, ancestry: pd.Series | None) -> np.ndarray:
         if ancestry is None and self.ancestries != (ALL,):

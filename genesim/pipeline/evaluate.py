@@ -240,12 +240,17 @@ def evaluate_run(
     cells = read_expression(simulated / "sim.h5ad", donor_key="donor", labels_key=labels_key)
     everything = GenotypePolicy(filters="all", min_allele_count=0, max_missing=1)
     genotypes = read_genotypes(simulated / "sim.vcf.gz", policy=everything)
+    genotypes = genotypes.subset(variants=genotypes.variants.index.isin(cohort.genotypes.variants.index))
     tables = {n: pd.read_parquet(simulated / "truth" / f"{n}.parquet") for n in ("effects", "donors", "expression")}
     ancestry = tables["donors"].set_index("donor")["ancestry"]
 
     log.info("evaluating cells")
     scores = evaluate(cohort.cells_of("test"), cells, cohort.cells_of("train"), labels_key, config=config, seed=seed)
-    for contig in dict.fromkeys(genotypes.variants["contig"]):
+    contigs = list(dict.fromkeys(genotypes.variants["contig"]))
+    if not set(ancestry) <= set(cohort.donors["ancestry"]):
+        log.warning("no real donors are of the simulated ancestries: haplotypes have nothing to be compared with")
+        contigs = []
+    for contig in contigs:
         log.info("evaluating haplotypes of contig %s", contig)
         scores = scores + ScoreTable(_haplotype_scores(cohort, genotypes, ancestry, contig, config, seed))
     log.info("evaluating effects")

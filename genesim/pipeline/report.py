@@ -173,6 +173,7 @@ def report_run(
     cells = read_expression(simulated / "sim.h5ad", donor_key="donor", labels_key=cohort.info["inputs"]["labels_key"])
     everything = GenotypePolicy(filters="all", min_allele_count=0, max_missing=1)
     genotypes = read_genotypes(simulated / "sim.vcf.gz", policy=everything)
+    genotypes = genotypes.subset(variants=genotypes.variants.index.isin(cohort.genotypes.variants.index))
     table = ScoreTable.from_frame(pd.read_parquet(evaluation / "scores.parquet"))
     recovery = pd.read_parquet(evaluation / "recovery.parquet")
     figures = [score_strip(table.to_frame())]

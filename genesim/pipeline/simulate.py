@@ -14,9 +14,13 @@ import pandas as pd
 
 from genesim import rng
 from genesim.config.base import load
-from genesim.config.scenario import Scenario
+from genesim.config.new_variants import NewVariantsScenario
+from genesim.config.scenario import Population, Scenario
 from genesim.console import log
+from genesim.data.genetic_map import read_genetic_map
 from genesim.data.genotypes import Genotypes, concatenate, read_store, write_store
+from genesim.data.names import plain_frame
+from genesim.data.write import write_parquet
 from genesim.errors import ArtefactError, ConfigError
 from genesim.estimators.effects import EffectModel
 from genesim.estimators.expression import ExpressionModel
@@ -24,10 +28,15 @@ from genesim.estimators.haplotypes import HaplotypeModel
 from genesim.provenance.atomic import atomic_directory
 from genesim.provenance.manifest import verify_manifest
 from genesim.provenance.record import Provenance, hash_input
+from genesim.simulate.admixture import global_shares
 from genesim.simulate.cells import batch_fold_changes, draw_cells
 from genesim.simulate.dataset import SimulatedDataset, expression_truth
 from genesim.simulate.effects import log2_fold_changes, plant_effects
+from genesim.simulate.new_variants import add_new_variants
+from genesim.simulate.pedigree import simulate_pedigree
 from genesim.simulate.population import check_levels, draw_cell_table, draw_donors
+
+Truth = dict[str, pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -84,10 +93,13 @@ def _donors(scenario: Scenario, haplotypes: HaplotypeModel, seed: int) -> pd.Dat
     return draw_donors(scenario.population, haplotypes.ancestry_mix, scenario.cells.batches.n, seed)
 
 
-def _genotypes(donors: pd.DataFrame, models: Models, parts: Sequence[str | Path], seed: int) -> Genotypes:
+def _genotypes(
+    donors: pd.DataFrame, models: Models, parts: Sequence[str | Path], population: Population, seed: int
+) -> tuple[Genotypes, Truth]:
     """The donors' genotypes: drawn here, or gathered from the stores that one job a contig has written."""
     if not parts:
-        return concatenate([_draw_genotypes(donors, model, seed) for model in models.haplotypes])
+        drawn = [_draw_genotypes(donors, model, population, seed) for model in models.haplotypes]
+        return concatenate([genotypes for genotypes, _ in drawn]), _joined([truth for _, truth in drawn])
     for part in parts:
         verify_manifest(part)
     genotypes = concatenate([read_store(Path(part)) for part in parts])
@@ -97,7 +109,25 @@ def _genotypes(donors: pd.DataFrame, models: Models, parts: Sequence[str | Path]
             where=", ".join(map(str, parts)),
             remedy="draw them again with the same scenario and seed",
         )
-    return genotypes
+    return genotypes, _joined([_read_truth(Path(part), population) for part in parts])
+
+
+def _joined(parts: Sequence[Truth]) -> Truth:
+    return {name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]}
+
+
+def _read_truth(part: Path, population: Population) -> Truth:
+    """The truth tables that `simulate_genotypes` put beside a part."""
+    asked = {"local_ancestry": population.admixture, "descent": population.relatives}
+    wanted = [name for name, block in asked.items() if block is not None]
+    absent = [name for name in wanted if not (part / f"{name}.parquet").is_file()]
+    if absent:
+        raise ArtefactError(
+            f"the genotype part has no {absent[0]}.parquet",
+            where=str(part),
+            remedy="draw it again with the same scenario and seed",
+        )
+    return {name: plain_frame(pd.read_parquet(part / f"{name}.parquet")) for name in wanted}
 
 
 def _with_covariates(table: pd.DataFrame, expression: ExpressionModel, covariates: Mapping[str, str]) -> pd.DataFrame:
@@ -117,8 +147,45 @@ def _training_frequencies(models: Models) -> pd.Series:
     return pd.concat([model.variants["frequency"] for model in models.haplotypes])
 
 
-def _draw_genotypes(donors: pd.DataFrame, haplotypes: HaplotypeModel, seed: int) -> Genotypes:
-    return haplotypes.sample_for(donors["ancestry"], seed=seed)
+def _draw_genotypes(
+    donors: pd.DataFrame, haplotypes: HaplotypeModel, population: Population, seed: int
+) -> tuple[Genotypes, Truth]:
+    """Genotypes on one model's contigs, and tables of truth about them by name."""
+    admixture, relatives = population.admixture, population.relatives
+    if relatives is not None:
+        founders = donors[donors["father"] == ""]
+        drawn = haplotypes.sample_for(founders["ancestry"], seed=seed, sex=founders["sex"])
+        pedigree = donors[["father", "mother", "sex"]].reset_index()
+        scale = None if relatives.genetic_map is None else read_genetic_map(relatives.genetic_map)
+        genotypes, descent = simulate_pedigree(drawn, pedigree, scale, seed)
+        return genotypes, {"descent": descent}
+    if admixture is None:
+        return haplotypes.sample_for(donors["ancestry"], seed=seed, sex=donors["sex"]), {}
+    genotypes, tracts = haplotypes.sample_admixed(
+        len(donors),
+        admixture.pulses,
+        seed=seed,
+        donors=list(donors.index),
+        genetic_map=None if admixture.genetic_map is None else read_genetic_map(admixture.genetic_map),
+        sex=donors["sex"],
+    )
+    return genotypes, {"local_ancestry": tracts}
+
+
+def _with_new_variants(
+    asked: NewVariantsScenario, genotypes: Genotypes, truth: Truth, seed: int
+) -> tuple[Genotypes, pd.DataFrame]:
+    return add_new_variants(
+        genotypes,
+        de_novo=asked.de_novo,
+        rare=asked.rare,
+        loss_of_function=asked.loss_of_function,
+        pedigree=truth.get("pedigree"),
+        ibd=truth.get("descent"),
+        annotation=asked.annotation,
+        fasta=asked.fasta,
+        seed=seed,
+    )
 
 
 def simulate_genotypes(
@@ -130,9 +197,12 @@ def simulate_genotypes(
 ) -> Genotypes:
     """Draw the scenario's donors on the contigs of one haplotype model into a genotype store at `out`."""
     model = haplotypes if isinstance(haplotypes, HaplotypeModel) else HaplotypeModel.load(haplotypes)
-    genotypes = _draw_genotypes(_donors(_scenario(scenario), model, seed), model, seed)
+    asked = _scenario(scenario)
+    genotypes, truth = _draw_genotypes(_donors(asked, model, seed), model, asked.population, seed)
     with atomic_directory(out) as directory:
         write_store(genotypes, directory)
+        for name, table in truth.items():
+            write_parquet(table, directory / f"{name}.parquet")
     return genotypes
 
 
@@ -164,12 +234,19 @@ def simulate(
         models = Models.load(models)
         inputs = {name: hash_input(path) for name, path in folders.items() if path.is_dir()}
     donors = _donors(scenario, models.haplotypes[0], seed)
-    genotypes = _genotypes(donors, models, parts, seed)
+    genotypes, more = _genotypes(donors, models, parts, scenario.population, seed)
+
+    if scenario.population.relatives is not None:
+        more["pedigree"] = donors[["father", "mother", "sex"]].reset_index()
+    if scenario.new_variants is not None:
+        genotypes, more["new_variants"] = _with_new_variants(scenario.new_variants, genotypes, more, seed)
 
     expression = models.expression
     cell_types = list(expression.cell_types)
     table = draw_cell_table(donors, scenario.cells, expression.composition, seed)
     donors["n_cells"] = table["donor"].value_counts().reindex(donors.index)
+    if "local_ancestry" in more:
+        donors = donors.join(global_shares(more["local_ancestry"]).add_prefix("share_"))
     genes = models.genes
     if models.effects is None and scenario.effects.random is not None:
         raise ConfigError(
@@ -177,7 +254,9 @@ def simulate(
             where="scenario.effects.random",
             remedy="train effects first, or set it to null",
         )
-    variants = genotypes.variants.assign(frequency=_training_frequencies(models).reindex(genotypes.variants.index))
+    # A new variant was in no training donor.
+    known = _training_frequencies(models).reindex(genotypes.variants.index, fill_value=0.0)
+    variants = genotypes.variants.assign(frequency=known)
     learned = models.effects.sample(seed) if models.effects is not None and scenario.effects.learned else None
     settings = scenario.model_dump(mode="json") | {"models": models.methods}
     effects = plant_effects(scenario.effects, genes, variants, cell_types, seed, learned)
@@ -213,6 +292,7 @@ def simulate(
         donors=donors,
         genes=truth_genes,
         expression=expression_truth(fold, donors.index, cell_types, affected),
+        more_truth=more,
         scenario=scenario,
         provenance=Provenance("simulate", seed, settings, inputs, synthetic=True),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anndata as ad
@@ -30,6 +31,8 @@ class SimulatedDataset:
         expression: gene, donor, cell_type, log2_fold: the genotype's true effect on the donor's rate.
         scenario: What was asked.
         provenance: How it was made.
+        more_truth: Further tables by name: `local_ancestry` of admixed donors; `pedigree` and `descent` (founder and
+            founder copy of every stretch) of relatives; `new_variants` (kind, gene, carriers).
     """
 
     cells: ad.AnnData
@@ -40,6 +43,7 @@ class SimulatedDataset:
     expression: pd.DataFrame
     scenario: Scenario
     provenance: Provenance
+    more_truth: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def write(self, directory: str | Path) -> None:
         """Write `sim.h5ad`, `sim.vcf.gz` with index, `truth/*.parquet`, `scenario.yaml` and a manifest."""
@@ -50,6 +54,8 @@ class SimulatedDataset:
                 table: pd.DataFrame = getattr(self, name)
                 if table.index.name is not None:
                     table = table.reset_index()
+                write_parquet(table, out / "truth" / f"{name}.parquet", self.provenance)
+            for name, table in self.more_truth.items():
                 write_parquet(table, out / "truth" / f"{name}.parquet", self.provenance)
             (out / "scenario.yaml").write_text(yaml.safe_dump(self.scenario.model_dump(mode="json"), sort_keys=False))
             (out / "provenance.json").write_text(self.provenance.to_json() + "\n")

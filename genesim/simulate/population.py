@@ -10,6 +10,7 @@ import pandas as pd
 from genesim import rng
 from genesim.config.scenario import CellsScenario, Population
 from genesim.errors import ConditionError
+from genesim.simulate.pedigree_table import first_cousins, half_siblings, nuclear_families
 
 
 def apportion(weights: Mapping[str, float], n: int) -> dict[str, int]:
@@ -37,22 +38,56 @@ def check_levels(asked: Sequence[str], known: Sequence[str], what: str) -> None:
         )
 
 
+def _levels(shares: Mapping[str, float], n: int, stream: np.random.Generator) -> np.ndarray:
+    levels = [level for level, count in apportion(shares, n).items() for _ in range(count)]
+    return stream.permutation(np.array(levels, object))
+
+
+def families(population: Population, seed: int) -> pd.DataFrame:
+    """The pedigree of a population of relatives: donor, father, mother, sex."""
+    relatives = population.relatives
+    if relatives is None:
+        return pd.DataFrame(columns=["donor", "father", "mother", "sex"])
+    n = population.n_donors // relatives.size
+    draw = rng.seed(seed, "population", "sex")
+    if relatives.design == "nuclear_families":
+        return nuclear_families(n, relatives.n_children, prefix=population.prefix, seed=draw)
+    make = half_siblings if relatives.design == "half_siblings" else first_cousins
+    return make(n, prefix=population.prefix, seed=draw)
+
+
+def _relatives(population: Population, weights: Mapping[str, float], seed: int) -> pd.DataFrame:
+    """Members of families, a family of one ancestry; sexes follow the design."""
+    pedigree = families(population, seed)
+    size = population.relatives.size if population.relatives is not None else 1
+    labels = _levels(weights, len(pedigree) // size, rng.generator(seed, "population", "ancestry"))
+    donors = pedigree.set_index(pd.Index(pedigree["donor"], dtype=object, name="donor"))[["father", "mother", "sex"]]
+    donors.insert(0, "ancestry", np.repeat(labels, size))
+    return donors
+
+
 def draw_donors(population: Population, training_mix: Mapping[str, float], n_batches: int, seed: int) -> pd.DataFrame:
-    """New donors: index `donor`; columns `ancestry`, `sex`, `batch`.
+    """New donors: index `donor`; columns `ancestry`, `sex`, `batch` (of relatives also `father`, `mother`).
 
     Counts per ancestry and per sex follow the declared shares exactly (largest remainder); who is
-    who is shuffled, so that an id says nothing.
+    who is shuffled, so that an id says nothing. Admixed donors all have the label of their population.
     """
+    admixture = population.admixture
     weights = population.ancestry or dict(training_mix)
+    if admixture is not None:
+        weights = {name: 1.0 for pulse in admixture.pulses for name in pulse.ancestry}
     check_levels(list(weights), list(training_mix), "ancestry")
+    if admixture is not None:
+        weights = {admixture.label: 1.0}
     n = population.n_donors
-    width = max(4, len(str(n)))
-    donors = pd.DataFrame(
-        index=pd.Index([f"{population.prefix}{i:0{width}d}" for i in range(1, n + 1)], name="donor", dtype=object)
-    )
-    for column, shares in (("ancestry", weights), ("sex", population.sex)):
-        levels = [level for level, count in apportion(shares, n).items() for _ in range(count)]
-        donors[column] = rng.generator(seed, "population", column).permutation(np.array(levels, object))
+    if population.relatives is not None:
+        donors = _relatives(population, weights, seed)
+    else:
+        width = max(4, len(str(n)))
+        ids = [f"{population.prefix}{i:0{width}d}" for i in range(1, n + 1)]
+        donors = pd.DataFrame(index=pd.Index(ids, name="donor", dtype=object))
+        for column, shares in (("ancestry", weights), ("sex", population.sex)):
+            donors[column] = _levels(shares, n, rng.generator(seed, "population", column))
     batch = rng.generator(seed, "population", "batch").permutation(np.arange(n) % n_batches)
     donors["batch"] = np.array([f"batch{b + 1}" for b in batch], object)
     return donors
