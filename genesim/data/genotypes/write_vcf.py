@@ -43,11 +43,11 @@ def write_vcf(
     variants, lengths = genotypes.variants, genotypes.contig_lengths
     check_writable_names(path, variants, genotypes.donors, lengths, info)
     contigs = contig_order(variants, lengths)
-    blocks = _blocks(genotypes, contigs, info)
+    blocks = sorted_blocks(genotypes, contigs, info)
     write_records(path, genotypes.donors, contigs, blocks, provenance, info, variants)
 
 
-def _blocks(
+def sorted_blocks(
     genotypes: Genotypes, contigs: dict[str, int | None], info: pd.DataFrame | None
 ) -> Iterator[RecordBlock]:
     """Sorted records, some megabytes at a time."""

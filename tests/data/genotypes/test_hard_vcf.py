@@ -14,7 +14,7 @@ _CHILD = """
 import sys
 import numpy as np
 from genesim.config.inputs import GenotypePolicy
-from genesim.data.genotypes.read_vcf import read_genotypes
+from genesim.data.genotypes import read_genotypes
 from genesim.errors import GenesimError
 policy = GenotypePolicy(filters="all", max_missing=1.0)
 for path in sys.stdin.read().splitlines():

@@ -167,7 +167,7 @@ def test_a_failed_write_leaves_the_old_file(
         yield RecordBlock(genotypes.variants[:1], genotypes.alleles[:1], genotypes.phased[:1])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setitem(write_vcf.__globals__, "_blocks", full)
+    monkeypatch.setitem(write_vcf.__globals__, "sorted_blocks", full)
     with pytest.raises(ResourceError, match="No space left"):
         write_vcf(genotypes, path)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
