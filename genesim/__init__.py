@@ -14,7 +14,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from genesim.data.cohort import load_cohort as load_cohort
+    from genesim.data.genotypes import phase as phase
     from genesim.data.genotypes import read_genotypes as read_genotypes
+    from genesim.data.genotypes import write_genotype_blocks as write_genotype_blocks
+    from genesim.data.genotypes import write_plink as write_plink
     from genesim.data.genotypes import write_vcf as write_vcf
     from genesim.estimators.effects import EffectModel as EffectModel
     from genesim.estimators.expression import ExpressionModel as ExpressionModel
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "read_genotypes": "genesim.data.genotypes",
     "write_vcf": "genesim.data.genotypes",
+    "write_plink": "genesim.data.genotypes",
+    "write_genotype_blocks": "genesim.data.genotypes",
+    "phase": "genesim.data.genotypes",
     "load_cohort": "genesim.data.cohort",
     "ExpressionModel": "genesim.estimators.expression",
     "HaplotypeModel": "genesim.estimators.haplotypes",

@@ -62,3 +62,6 @@ class InputsConfig(Record):
     held_out: float = Field(default=0.5, gt=0, lt=1)
     """Share of donors kept from all training, for evaluation."""
     genotypes: GenotypePolicy = GenotypePolicy()
+    phase: Literal["never", "auto", "beagle", "shapeit4"] = "never"
+    """Phase unphased heterozygotes with this program, if it is installed ("auto" takes either); models of
+    haplotypes need phased genotypes."""

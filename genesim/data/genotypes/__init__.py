@@ -1,5 +1,6 @@
 """Genotypes in and out: VCF, BCF, PLINK, VCF Zarr, the cohort's store, and the `Genotypes` that travel between them."""
 
+from genesim.data.genotypes.phase import phase
 from genesim.data.genotypes.read import input_files, read_genotypes
 from genesim.data.genotypes.record import Genotypes, concatenate
 from genesim.data.genotypes.store import read_store, write_store
@@ -11,6 +12,7 @@ __all__ = [
     "Genotypes",
     "concatenate",
     "input_files",
+    "phase",
     "read_genotypes",
     "read_store",
     "write_genotype_blocks",
