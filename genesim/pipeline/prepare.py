@@ -121,9 +121,7 @@ def prepare(
         },
     )
     files = {
-        name: hash_input(path)
-        for name in ("h5ad", "donors", "genes")
-        if (path := getattr(inputs, name)) is not None
+        name: hash_input(path) for name in ("h5ad", "donors", "genes") if (path := getattr(inputs, name)) is not None
     }
     files["vcf"] = hash_inputs(input_files(inputs.vcf))
     cohort.save(out, Provenance("prepare", seed, config, files))

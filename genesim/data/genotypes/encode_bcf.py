@@ -68,7 +68,8 @@ class BcfEncoder:
     """Turns blocks into records that refer to the dictionaries of `header` (the text of `header_text`)."""
 
     def __init__(self, header: str) -> None:
-        keys, contigs = {"PASS": 0}, {}
+        keys: dict[str, int] = {"PASS": 0}
+        contigs: dict[str, int] = {}
         for line in header.splitlines():
             if found := _KEY.match(line):
                 keys.setdefault(found[1], len(keys))

@@ -53,9 +53,7 @@ def read_pgen_header(path: Path) -> PgenHeader:
                 remedy="write it in the standard mode (`plink2 --pfile ... --make-pgen`)",
             )
         if not n_variants or not n_donors:
-            raise VcfError(
-                f"holds {n_variants} variants of {n_donors} donors", where=str(path), remedy=_AGAIN
-            )
+            raise VcfError(f"holds {n_variants} variants of {n_donors} donors", where=str(path), remedy=_AGAIN)
         n_flag_bytes = -(-n_variants // 8) if control >> 6 == 3 else 0
         if mode == _FIXED_WIDTH:
             expected = 12 + n_flag_bytes + n_variants * -(-n_donors // 4)

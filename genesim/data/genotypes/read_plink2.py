@@ -67,9 +67,7 @@ class Plink2Source(ArraySource):
     def records(self) -> Iterable[Record]:
         return read_pvar(self._pvar)
 
-    def read_into(
-        self, sites: SiteFilter, collector: Collector, chosen: np.ndarray, policy: GenotypePolicy
-    ) -> None:
+    def read_into(self, sites: SiteFilter, collector: Collector, chosen: np.ndarray, policy: GenotypePolicy) -> None:
         self._refuse_dosages = policy.dosages == "error"
         self._counts = sites.counts
         super().read_into(sites, collector, chosen, policy)

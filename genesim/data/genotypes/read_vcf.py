@@ -43,9 +43,7 @@ class VcfSource(Source):
         lines = open_records(self._path, self._kind)[1]
         return (line.partition(b"\t")[0].decode("utf-8", "replace") for line in lines)
 
-    def read_into(
-        self, sites: SiteFilter, collector: Collector, chosen: np.ndarray, policy: GenotypePolicy
-    ) -> None:
+    def read_into(self, sites: SiteFilter, collector: Collector, chosen: np.ndarray, policy: GenotypePolicy) -> None:
         rows = TextRows(CallParser(self.donors, self.where), collector, len(self.donors), chosen)
         for number, line in enumerate(self._lines, 1):
             fields = line.split(b"\t", 9)

@@ -171,7 +171,7 @@ class ZarrSource(ArraySource):
                 flags = self._read("variant_filter", rows)
                 if flags.shape[1] != len(faults):
                     raise VcfError("variant_filter does not fit filter_id", where=self.where, remedy=_AGAIN)
-                passed = ~flags[:, faults].any(axis=1)
+                passed = np.logical_not(flags[:, faults].any(axis=1))
             for i, listed in enumerate(alleles):
                 ref, *alternates = listed
                 yield Record(

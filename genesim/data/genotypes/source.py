@@ -39,9 +39,7 @@ class Source(ABC):
         """The contig of every record (or each once)."""
 
     @abstractmethod
-    def read_into(
-        self, sites: SiteFilter, collector: Collector, chosen: np.ndarray, policy: GenotypePolicy
-    ) -> None:
+    def read_into(self, sites: SiteFilter, collector: Collector, chosen: np.ndarray, policy: GenotypePolicy) -> None:
         """Pass every record that `sites` admits on to `collector`, with the calls of the chosen donors.
 
         Args:
@@ -83,9 +81,7 @@ class ArraySource(Source):
     def contigs(self) -> Iterator[str]:
         return (record.contig.decode("utf-8", "replace") for record in self.records())
 
-    def read_into(
-        self, sites: SiteFilter, collector: Collector, chosen: np.ndarray, policy: GenotypePolicy
-    ) -> None:
+    def read_into(self, sites: SiteFilter, collector: Collector, chosen: np.ndarray, policy: GenotypePolicy) -> None:
         size = int(np.clip(CHUNK_BYTES // (4 * len(self.donors)), 1, 8192))
         rows: list[int] = []
         taken: list[Site] = []

@@ -131,7 +131,7 @@ def test_what_is_phased_needs_no_program(truth: Genotypes, monkeypatch: pytest.M
     with pytest.raises(VcfError, match="false could not phase contig 'chr1'"):
         phase(unphased(truth))
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(ConfigError, match="beagle and shapeit4 cannot be found.*apt install"):
+    with pytest.raises(ConfigError, match=r"beagle and shapeit4 cannot be found.*apt install"):
         phase(unphased(truth))
     with pytest.raises(ConfigError, match="no method"):
         find_program("eagle")

@@ -88,7 +88,7 @@ def test_odd_lines_of_a_bim(tmp_path: Path) -> None:
         with pytest.raises(VcfError, match=message):
             read_genotypes(path)
     bim.write_text("22 a 0 9 C A\n22 b 0 5 C A\n" * 2)
-    with pytest.raises(VcfError, match="not sorted.*sort-vars"):
+    with pytest.raises(VcfError, match=r"not sorted.*sort-vars"):
         read_genotypes(path)
 
 
@@ -118,7 +118,7 @@ def test_incomplete_sets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(VcfError, match="no donors"):
         read_genotypes(path)
     path.with_suffix(".fam").unlink()
-    with pytest.raises(VcfError, match="no .fam file"):
+    with pytest.raises(VcfError, match=r"no .fam file"):
         read_genotypes(path)
     with pytest.raises(VcfError, match="cannot be read"):
         read_genotypes(tmp_path / "absent")
@@ -220,7 +220,7 @@ def test_the_policies_of_a_vcf_hold_for_a_pgen(tmp_path: Path) -> None:
     np.testing.assert_array_equal(genotypes.phased[different], expected.phased[different])
     strict = read_genotypes(path, policy=EVERYTHING.model_copy(update={"filters": "pass"}))
     assert strict.report["filtered_records"] == 1
-    with pytest.raises(VcfError, match="record 2.*multiallelic"):
+    with pytest.raises(VcfError, match=r"record 2.*multiallelic"):
         read_genotypes(path, policy=EVERYTHING.model_copy(update={"multiallelic": "error"}))
     pvar = (tmp_path / "x.pvar").read_text()
     (tmp_path / "x.pvar").write_text(pvar.replace("C,G", "C"))
@@ -232,11 +232,11 @@ def test_pgen_that_does_not_fit_its_tables(tmp_path: Path) -> None:
     write_plink(draw(2), tmp_path / "x.pgen")
     pvar, psam = (tmp_path / "x.pvar").read_text(), (tmp_path / "x.psam").read_text()
     (tmp_path / "x.pvar").write_text(pvar + "22\t9999\tmore\tA\tC\n")
-    with pytest.raises(VcfError, match="holds 50 rows, and x.pvar lists 51"):
+    with pytest.raises(VcfError, match=r"holds 50 rows, and x.pvar lists 51"):
         read_genotypes(tmp_path / "x.pgen")
     (tmp_path / "x.pvar").write_text(pvar)
     (tmp_path / "x.psam").write_text(psam.replace("d3\n", ""))
-    with pytest.raises(VcfError, match="holds 11 rows, and x.psam lists 10"):
+    with pytest.raises(VcfError, match=r"holds 11 rows, and x.psam lists 10"):
         read_genotypes(tmp_path / "x.pgen")
 
 

@@ -102,7 +102,12 @@ def test_what_bio2zarr_makes_reads_as_the_vcf(tmp_path: Path) -> None:
         assert_same(read_genotypes(tmp_path / "x.vcz", policy=policy), expected)
         assert_same(read_genotypes(tmp_path / "y.zip", policy=policy), expected)
         assert read_genotypes(tmp_path / "x.vcz", policy=policy).contig_lengths == expected.contig_lengths
-    for change in ({"multiallelic": "error"}, {"symbolic": "error"}, {"half_missing": "error"}, {"duplicates": "error"}):
+    for change in (
+        {"multiallelic": "error"},
+        {"symbolic": "error"},
+        {"half_missing": "error"},
+        {"duplicates": "error"},
+    ):
         with pytest.raises(VcfError):
             read_genotypes(tmp_path / "x.vcz", policy=EVERYTHING.model_copy(update=change))
 
@@ -114,7 +119,7 @@ def test_stores_that_are_not_whole(tmp_path: Path) -> None:
         kept = (path / lost).read_bytes()
         if group[lost.partition("/")[0]].fill_value is None or "position" in lost:
             (path / lost).unlink()
-            with pytest.raises(VcfError, match="of .* chunks: the store is incomplete"):
+            with pytest.raises(VcfError, match=r"of .* chunks: the store is incomplete"):
                 read_genotypes(path)
         (path / lost).write_bytes(kept[: len(kept) // 2])
         with pytest.raises(VcfError, match=f"the chunk {lost} of .* is truncated"):
