@@ -37,7 +37,7 @@ class InputsConfig(Record):
     h5ad: Path
     """Cells: integer counts in X, or in the layer that `layer` names."""
     vcf: Path
-    """Genotypes: VCF (bgzipped or plain), BCF, a file or prefix of PLINK 1 or 2, or VCF Zarr."""
+    """Genotypes: VCF (bgzipped or plain), BCF, a .bed or .pgen beside its tables, or VCF Zarr."""
     donors: Path | None = None
     """Donor table (TSV, CSV or parquet): column `donor`, optional `genotype_id`, `ancestry`, `sex`, ..."""
     donor_columns: dict[str, str] = Field(default_factory=dict)

@@ -31,7 +31,7 @@ REPORT = (
 """Names of the counts in `Genotypes.report`; of calls, those of variants that the later policies saw."""
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, policy: GenotypePolicy) -> Source:
     """The reader of a file, told by its content, or by its suffix where it is one of PLINK's.
 
     Raises:
@@ -48,12 +48,12 @@ def open_source(path: Path) -> Source:
         )
     if one:
         return Plink1Source(path)
-    return Plink2Source(path) if two else VcfSource(path)
+    return Plink2Source(path, policy) if two else VcfSource(path)
 
 
 def input_files(path: str | Path) -> list[Path]:
     """Every file that `read_genotypes` would read, in a fixed order."""
-    source = open_source(Path(path))
+    source = open_source(Path(path), GenotypePolicy())
     return sorted(source.files)
 
 
@@ -89,16 +89,16 @@ def read_genotypes(
         ConfigError: A region that cannot be read.
     """
     policy = policy or GenotypePolicy()
-    source = open_source(Path(path))
+    source = open_source(Path(path), policy)
     selection = select(region, contigs, source.contig_lengths, source.contigs, source.where)
     names, chosen = _choose_donors(source.donors, donors, source.where)
     lengths = dict(source.contig_lengths)
     sites = SiteFilter(selection, policy, lengths, source.where, source.sort)
     collector = Collector(policy, source.where)
-    source.read_into(sites, collector, chosen, policy)
+    source.read_into(sites, collector, chosen)
 
     kept = collector.finish()
-    counts: Counter[str] = sites.counts + collector.counts
+    counts: Counter[str] = source.counts + sites.counts + collector.counts
     report = {name: counts[name] for name in REPORT}
     if kept is None:
         told = ", ".join(f"{name} {n}" for name, n in report.items() if n) or "no records"

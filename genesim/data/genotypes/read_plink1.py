@@ -45,6 +45,7 @@ class Plink1Source(ArraySource):
     sort = "sort it: plink2 --make-pgen --sort-vars"
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self._bed, self._bim, fam = (companion(path, (suffix,), _SUFFIXES) for suffix in _SUFFIXES)
         self.where = str(self._bed)
         self.files = (self._bed, self._bim, fam)

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from genesim.config.inputs import GenotypePolicy
-from genesim.data.genotypes.collect import Collector
 from genesim.data.genotypes.pgen_header import read_pgen_header
 from genesim.data.genotypes.plink_tables import companion, read_donors, read_pvar, read_pvar_contigs
 from genesim.data.genotypes.record import MISSING
-from genesim.data.genotypes.sites import Site, SiteFilter
+from genesim.data.genotypes.sites import Site
 from genesim.data.genotypes.source import ArraySource, Record
 from genesim.errors import VcfError
 
@@ -39,7 +38,9 @@ class Plink2Source(ArraySource):
 
     sort = "sort it: plink2 --make-pgen --sort-vars"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, policy: GenotypePolicy) -> None:
+        super().__init__()
+        self._policy = policy
         self._pgen = companion(path, (".pgen",), _SUFFIXES)
         self._pvar = companion(path, (".pvar", ".pvar.zst"), _SUFFIXES)
         psam = companion(path, (".psam",), _SUFFIXES)
@@ -67,22 +68,17 @@ class Plink2Source(ArraySource):
     def records(self) -> Iterable[Record]:
         return read_pvar(self._pvar)
 
-    def read_into(self, sites: SiteFilter, collector: Collector, chosen: np.ndarray, policy: GenotypePolicy) -> None:
-        self._refuse_dosages = policy.dosages == "error"
-        self._counts = sites.counts
-        super().read_into(sites, collector, chosen, policy)
-
     def calls(self, rows: np.ndarray, chosen: np.ndarray, sites: list[Site]) -> tuple[np.ndarray, np.ndarray]:
         import pgenlib
 
         dosages = np.flatnonzero(self._header.dosages[rows])
-        if len(dosages) and self._refuse_dosages:
+        if len(dosages) and self._policy.dosages == "error":
             raise VcfError(
                 f"{sites[dosages[0]].record} holds dosages",
                 where=self.where,
                 remedy="set genotypes.dosages to 'hardcall' to read the hard calls beside them",
             )
-        self._counts["records_with_dosages"] += len(dosages)
+        self.counts["records_with_dosages"] += len(dosages)
         order = np.argsort(chosen)  # pgenlib wants donors in file order
         back = np.argsort(order)
         alleles = np.empty((len(rows), 2 * len(chosen)), dtype=np.int32)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from genesim.config.inputs import GenotypePolicy
 from genesim.data.genotypes.calls import CallParser, genotype_row
 from genesim.data.genotypes.collect import Collector
 from genesim.data.genotypes.header import open_records
@@ -31,6 +30,7 @@ class VcfSource(Source):
     sort = "sort it: bcftools sort -Oz -o sorted.vcf.gz"
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self.where = str(path)
         self._path = path
         self.files = (path,)
@@ -43,7 +43,7 @@ class VcfSource(Source):
         lines = open_records(self._path, self._kind)[1]
         return (line.partition(b"\t")[0].decode("utf-8", "replace") for line in lines)
 
-    def read_into(self, sites: SiteFilter, collector: Collector, chosen: np.ndarray, policy: GenotypePolicy) -> None:
+    def read_into(self, sites: SiteFilter, collector: Collector, chosen: np.ndarray) -> None:
         rows = TextRows(CallParser(self.donors, self.where), collector, len(self.donors), chosen)
         for number, line in enumerate(self._lines, 1):
             fields = line.split(b"\t", 9)

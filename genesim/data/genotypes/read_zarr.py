@@ -28,7 +28,10 @@ _ROWS = 10_000
 
 def is_zarr(path: Path) -> bool:
     """Whether `path` is a directory or a zip archive; no other genotype format is either."""
-    return path.is_dir() or zipfile.is_zipfile(path)
+    if not path.is_file():
+        return path.is_dir()
+    with open(path, "rb") as handle:  # zipfile.is_zipfile looks at the end, where a compressed VCF may hold anything
+        return handle.read(4) == b"PK\x03\x04"
 
 
 def _is_chunk(file: Path) -> bool:
@@ -47,6 +50,7 @@ class ZarrSource(ArraySource):
     def __init__(self, path: Path) -> None:
         import zarr
 
+        super().__init__()
         self.where = str(path)
         self._path = path
         self.files = (path,) if path.is_file() else tuple(p for p in path.rglob("*") if p.is_file())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int16
 
-from genesim.config.inputs import GenotypePolicy
 from genesim.data.genotypes.calls import split_allele
 from genesim.data.genotypes.collect import CHUNK_BYTES, Collector, Variant
 from genesim.data.genotypes.sites import Site, SiteFilter
@@ -26,6 +26,7 @@ class Source(ABC):
         sort: How to sort such a file, for errors.
         donors: In file order.
         contig_lengths: Declared contigs with their lengths in bp, None where unknown.
+        counts: What the format itself leaves out of a reading, by name.
     """
 
     where: str
@@ -34,12 +35,15 @@ class Source(ABC):
     donors: tuple[str, ...]
     contig_lengths: dict[str, int | None]
 
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
     @abstractmethod
     def contigs(self) -> Iterator[str]:
         """The contig of every record (or each once)."""
 
     @abstractmethod
-    def read_into(self, sites: SiteFilter, collector: Collector, chosen: np.ndarray, policy: GenotypePolicy) -> None:
+    def read_into(self, sites: SiteFilter, collector: Collector, chosen: np.ndarray) -> None:
         """Pass every record that `sites` admits on to `collector`, with the calls of the chosen donors.
 
         Args:
@@ -81,13 +85,13 @@ class ArraySource(Source):
     def contigs(self) -> Iterator[str]:
         return (record.contig.decode("utf-8", "replace") for record in self.records())
 
-    def read_into(self, sites: SiteFilter, collector: Collector, chosen: np.ndarray, policy: GenotypePolicy) -> None:
+    def read_into(self, sites: SiteFilter, collector: Collector, chosen: np.ndarray) -> None:
         size = int(np.clip(CHUNK_BYTES // (4 * len(self.donors)), 1, 8192))
         rows: list[int] = []
         taken: list[Site] = []
         for row, record in enumerate(self.records()):
             if not record.placed:
-                sites.counts["unplaced_records"] += 1
+                self.counts["unplaced_records"] += 1
                 continue
             site = sites.admit(row + 1, *record[:6])
             if sites.done:
