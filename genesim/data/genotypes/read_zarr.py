@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from genesim.console import log
 from genesim.data.genotypes.record import ABSENT, MISSING
 from genesim.data.genotypes.sites import Site
 from genesim.data.genotypes.source import ArraySource, Record
@@ -39,7 +40,7 @@ def _is_chunk(file: Path) -> bool:
 
 
 class ZarrSource(ArraySource):
-    """A VCF Zarr store.
+    """A VCF Zarr store. A chunk of calls that was lost cannot be told from one of reference alleles: see the warning.
 
     Raises:
         VcfError: No such store, an array that is absent, incomplete or that does not fit the others.
@@ -100,13 +101,17 @@ class ZarrSource(ArraySource):
                     where=self.where,
                     remedy=_AGAIN,
                 )
-            # Zarr reads a chunk that is gone as its fill value; without one, or of positions, it must be there.
-            if array.fill_value is None or name == "variant_position":
+            # Zarr reads a chunk that is absent as zeros, and bio2zarr leaves out what is zero throughout: only a
+            # position or an allele is never that.
+            if name in ("variant_position", "variant_allele", "call_genotype"):
                 stored = array.shards or array.chunks
                 n_stored = math.prod(-(-length // size) for length, size in zip(array.shape, stored))
-                if (found := self._n_files(name)) < n_stored:
+                n_lost = n_stored - self._n_files(name)
+                if n_lost > 0 and name == "call_genotype":
+                    log.warning("%s: %d chunks of calls are absent, which says all reference", self.where, n_lost)
+                elif n_lost > 0:
                     raise VcfError(
-                        f"{name} has {found} of {n_stored} chunks: the store is incomplete",
+                        f"{name} lacks {n_lost} of {n_stored} chunks: the store is incomplete",
                         where=self.where,
                         remedy=_AGAIN,
                     )
