@@ -26,7 +26,7 @@ from record import write_record
 from genesim import rng
 from genesim.config.model import EffectConfig
 from genesim.console import progress, setup
-from genesim.data.genotypes.read_vcf import read_genotypes
+from genesim.data.genotypes import read_genotypes
 from genesim.estimators.effect_inputs import allele_means, cis_windows, dosages, match_genes, mean_imputed
 from genesim.metrics.effects import held_out_r2
 from genesim.models.catalog import CATALOG

@@ -24,7 +24,7 @@ from genesim import rng
 from genesim.config.inputs import GenotypePolicy
 from genesim.config.model import HaplotypeConfig
 from genesim.console import setup
-from genesim.data.genotypes.read_vcf import read_genotypes
+from genesim.data.genotypes import read_genotypes
 from genesim.data.genotypes.record import Genotypes
 from genesim.estimators.haplotypes import HaplotypeModel
 from genesim.metrics import haplotype_privacy as privacy

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from genesim.config.new_variants import LossOfFunction as LossOfFunction
     from genesim.config.new_variants import RareVariants as RareVariants
     from genesim.data.cohort import load_cohort as load_cohort
+    from genesim.data.genotypes import phase as phase
     from genesim.data.genotypes import read_genotypes as read_genotypes
+    from genesim.data.genotypes import write_genotype_blocks as write_genotype_blocks
+    from genesim.data.genotypes import write_plink as write_plink
     from genesim.data.genotypes import write_vcf as write_vcf
     from genesim.data.ploidy import set_ploidy as set_ploidy
     from genesim.estimators.effects import EffectModel as EffectModel
@@ -43,6 +46,9 @@ _HOMES = {
     "read_genotypes": "genesim.data.genotypes",
     "write_vcf": "genesim.data.genotypes",
     "set_ploidy": "genesim.data.ploidy",
+    "write_plink": "genesim.data.genotypes",
+    "write_genotype_blocks": "genesim.data.genotypes",
+    "phase": "genesim.data.genotypes",
     "load_cohort": "genesim.data.cohort",
     "ExpressionModel": "genesim.estimators.expression",
     "HaplotypeModel": "genesim.estimators.haplotypes",

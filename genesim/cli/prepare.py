@@ -33,7 +33,7 @@ def run(
     from genesim.pipeline import prepare
 
     if contig is not None:
-        prepare.prepare_genotypes(settings.inputs, contig, out)
+        prepare.prepare_genotypes(settings.inputs, contig, out, seed=seed)
     else:
         prepare.prepare(settings.inputs, out=out, seed=seed, parts=part or ())
     say(quiet, out)

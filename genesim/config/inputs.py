@@ -21,6 +21,8 @@ class GenotypePolicy(Record):
     """Symbolic, breakend and `*` alternate alleles."""
     half_missing: Literal["missing", "error"] = "missing"
     """A call with one missing allele (`0/.`)."""
+    dosages: Literal["hardcall", "error"] = "error"
+    """PLINK 2 records with dosages: read the hard calls beside them, or refuse."""
     duplicates: Literal["drop", "error"] = "drop"
     """Later records of a variant (contig, position, REF, ALT) that was already seen."""
     max_missing: float = Field(default=0.1, ge=0, le=1)
@@ -35,7 +37,7 @@ class InputsConfig(Record):
     h5ad: Path
     """Cells: integer counts in X, or in the layer that `layer` names."""
     vcf: Path
-    """Genotypes: VCF (bgzipped or plain) or BCF."""
+    """Genotypes: VCF (bgzipped or plain), BCF, a .bed or .pgen beside its tables, or VCF Zarr."""
     donors: Path | None = None
     """Donor table (TSV, CSV or parquet): column `donor`, optional `genotype_id`, `ancestry`, `sex`, ..."""
     donor_columns: dict[str, str] = Field(default_factory=dict)
@@ -60,3 +62,6 @@ class InputsConfig(Record):
     held_out: float = Field(default=0.5, gt=0, lt=1)
     """Share of donors kept from all training, for evaluation."""
     genotypes: GenotypePolicy = GenotypePolicy()
+    phase: Literal["never", "auto", "beagle", "shapeit4"] = "never"
+    """Phase unphased heterozygotes with this program, if it is installed ("auto" takes either); models of
+    haplotypes need phased genotypes."""

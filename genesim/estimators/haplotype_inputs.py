@@ -31,7 +31,7 @@ def phased_haplotypes(geno: Genotypes) -> Int8[np.ndarray, "haplotype variant"]:
         raise VcfError(
             f"{int(heterozygous.sum())} heterozygous calls are not phased",
             where=f"variant {geno.variants.index[variant]}, donor {geno.donors[donor]}",
-            remedy="phase the genotypes first, with Beagle or SHAPEIT for example",
+            remedy="phase the genotypes first: gs.phase(geno), by Beagle or SHAPEIT4",
         )
     haplotypes = geno.haplotypes()
     if differs.any():

@@ -20,18 +20,26 @@ from genesim.data.contigs import reconcile_contigs
 from genesim.data.deal import deal_donors, deal_genes, dealt_table
 from genesim.data.donors import join_donors, read_donor_table
 from genesim.data.expression import REPORT_KEY, read_expression
-from genesim.data.genotypes import Genotypes, concatenate, read_genotypes, read_store, write_store
+from genesim.data.genotypes import (
+    Genotypes,
+    concatenate,
+    input_files,
+    phase,
+    read_genotypes,
+    read_store,
+    write_store,
+)
 from genesim.data.labels import drop_rare_labels
 from genesim.data.split import split_donors
 from genesim.errors import JoinError
 from genesim.provenance.atomic import atomic_directory
 from genesim.provenance.manifest import verify_manifest
-from genesim.provenance.record import Provenance, hash_input
+from genesim.provenance.record import Provenance, hash_input, hash_inputs
 
 
-def prepare_genotypes(inputs: InputsConfig, contig: str, out: str | Path) -> Genotypes:
-    """Read and check one contig of the raw VCF into a genotype store at `out`."""
-    genotypes = read_genotypes(inputs.vcf, contigs=[contig], policy=inputs.genotypes)
+def prepare_genotypes(inputs: InputsConfig, contig: str, out: str | Path, seed: int = 0) -> Genotypes:
+    """Read, check and (if asked) phase one contig of the raw genotypes into a store at `out`."""
+    genotypes = _read(inputs, [contig], seed)
     with atomic_directory(out) as directory:
         write_store(genotypes, directory)
     log.info(
@@ -44,9 +52,14 @@ def prepare_genotypes(inputs: InputsConfig, contig: str, out: str | Path) -> Gen
     return genotypes
 
 
-def _genotypes(inputs: InputsConfig, parts: Sequence[str | Path]) -> Genotypes:
+def _read(inputs: InputsConfig, contigs: Sequence[str], seed: int) -> Genotypes:
+    genotypes = read_genotypes(inputs.vcf, contigs=contigs or None, policy=inputs.genotypes)
+    return genotypes if inputs.phase == "never" else phase(genotypes, method=inputs.phase, seed=seed)
+
+
+def _genotypes(inputs: InputsConfig, parts: Sequence[str | Path], seed: int) -> Genotypes:
     if not parts:
-        return read_genotypes(inputs.vcf, contigs=list(inputs.contigs) or None, policy=inputs.genotypes)
+        return _read(inputs, inputs.contigs, seed)
     for part in parts:
         verify_manifest(part)
     return concatenate([read_store(Path(part)) for part in parts])
@@ -65,7 +78,7 @@ def prepare(
     Args:
         inputs: The raw inputs; or give its fields as keywords (`h5ad=`, `vcf=`, `donors=`, ...).
         out: Directory to write.
-        seed: Of the donor split and of dealing.
+        seed: Of the donor split, of dealing and of phasing.
         parts: Genotype stores of `prepare_genotypes`; without them the VCF is read here.
 
     Raises:
@@ -86,7 +99,7 @@ def prepare(
         cells, cells_read["cells_of_rare_labels"] = drop_rare_labels(
             cells, inputs.labels_key, inputs.min_cells_per_label
         )
-    genotypes = _genotypes(inputs, parts)
+    genotypes = _genotypes(inputs, parts, seed)
     table = read_donor_table(inputs.donors, inputs.donor_columns) if inputs.donors is not None else None
     cell_donors = cells.obs[inputs.donor_key].astype(str)
     if "donors" in inputs.deal:
@@ -108,10 +121,9 @@ def prepare(
         },
     )
     files = {
-        name: hash_input(path)
-        for name in ("h5ad", "vcf", "donors", "genes")
-        if (path := getattr(inputs, name)) is not None
+        name: hash_input(path) for name in ("h5ad", "donors", "genes") if (path := getattr(inputs, name)) is not None
     }
+    files["vcf"] = hash_inputs(input_files(inputs.vcf))
     cohort.save(out, Provenance("prepare", seed, config, files))
     log.info(
         "cohort: %d cells of %d donors, %d variants of %d donors, %d of %d genes with a position",

@@ -5,8 +5,10 @@ The record holds no wall-clock time: the same seed, versions and machine give th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
@@ -73,6 +75,14 @@ def hash_input(path: str | Path) -> str:
     """SHA-256 of a file, or of a directory artefact's manifest."""
     path = Path(path)
     return sha256(path / "manifest.sha256" if path.is_dir() else path)
+
+
+def hash_inputs(paths: Sequence[Path]) -> str:
+    """SHA-256 of a file, or of the list of digests and names of the files of a set."""
+    if len(paths) == 1:
+        return sha256(paths[0])
+    lines = "".join(f"{sha256(path)}  {path.name}\n" for path in paths)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def write_sidecar(provenance: Provenance, beside: str | Path) -> Path:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from genesim.config.model import EffectConfig
-from genesim.data.genotypes.read_vcf import read_genotypes
+from genesim.data.genotypes import read_genotypes
 from genesim.data.genotypes.record import Genotypes
 from genesim.estimators.effects import EffectModel
 

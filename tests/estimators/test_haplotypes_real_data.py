@@ -10,7 +10,7 @@ import pytest
 
 from genesim.config.inputs import GenotypePolicy
 from genesim.config.model import HaplotypeConfig
-from genesim.data.genotypes.read_vcf import read_genotypes
+from genesim.data.genotypes import read_genotypes
 from genesim.estimators.haplotypes import HaplotypeModel
 from genesim.metrics import haplotype_privacy as privacy
 from genesim.metrics import haplotypes as fidelity

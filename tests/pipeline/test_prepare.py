@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 from pathlib import Path
 
 import anndata as ad
@@ -10,7 +12,8 @@ import pytest
 
 from genesim.config.inputs import InputsConfig
 from genesim.data.cohort import load_cohort
-from genesim.pipeline.prepare import prepare
+from genesim.data.genotypes import read_genotypes, write_plink
+from genesim.pipeline.prepare import prepare, prepare_genotypes
 
 
 @pytest.fixture
@@ -46,3 +49,26 @@ def test_without_labels_there_are_none_to_drop(inputs: InputsConfig, tmp_path: P
     cohort = prepare(inputs.model_copy(update={"labels_key": None, "min_cells_per_label": 30}), out=tmp_path / "c")
     assert cohort.cells.n_obs == 700
     assert "cells_of_rare_labels" not in cohort.info["cells_read"]
+
+
+def test_plink_genotypes_are_phased_on_request(inputs: InputsConfig, tmp_path: Path) -> None:
+    if not any(map(shutil.which, ("beagle", "shapeit4"))):
+        pytest.skip("neither beagle nor shapeit4 is installed")
+    write_plink(read_genotypes(inputs.vcf), tmp_path / "donors.bed")
+    plink = inputs.model_copy(update={"vcf": tmp_path / "donors"})
+    unphased = prepare(plink, out=tmp_path / "never")
+    assert not unphased.genotypes.phased.any()
+    cohort = prepare(plink.model_copy(update={"phase": "auto"}), out=tmp_path / "auto")
+    assert (cohort.genotypes.phased == (cohort.genotypes.alleles >= 0).all(axis=2)).all()
+    assert cohort.genotypes.report["phase_heterozygotes"] > 0
+    part = prepare_genotypes(plink.model_copy(update={"phase": "auto"}), "21", tmp_path / "part")
+    assert (part.alleles == cohort.genotypes.alleles).all()
+    hashes = [_vcf_hash(tmp_path / name) for name in ("never", "auto")]
+    (tmp_path / "donors.fam").write_text((tmp_path / "donors.fam").read_text() + "\n")
+    prepare(plink, out=tmp_path / "touched")
+    hashes.append(_vcf_hash(tmp_path / "touched"))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def _vcf_hash(cohort: Path) -> str:
+    return json.loads((cohort / "cohort.json").read_text())["provenance"]["inputs"]["vcf"]

@@ -44,7 +44,7 @@ def models_section(name):
 INPUTS_SECTION = section(inputs=INPUTS.model_dump(mode="json"))
 # Reading a VCF takes long: it is not done again because, say, another column of the cells is used.
 GENOTYPES_SECTION = section(
-    inputs=INPUTS.model_dump(mode="json", include={"h5ad", "vcf", "genotypes"})
+    inputs=INPUTS.model_dump(mode="json", include={"h5ad", "vcf", "genotypes", "phase"})
 )
 SCENARIO_SECTION = section("scenario")
 EXAMPLE_SECTION = section("example")

@@ -1,8 +1,22 @@
-"""Genotypes in and out: VCF and BCF, the cohort's store, and the `Genotypes` that travel between them."""
+"""Genotypes in and out: VCF, BCF, PLINK, VCF Zarr, the cohort's store, and the `Genotypes` that travel between them."""
 
-from genesim.data.genotypes.read_vcf import read_genotypes
+from genesim.data.genotypes.phase import phase
+from genesim.data.genotypes.read import input_files, read_genotypes
 from genesim.data.genotypes.record import Genotypes, concatenate
 from genesim.data.genotypes.store import read_store, write_store
+from genesim.data.genotypes.write_blocks import write_genotype_blocks
+from genesim.data.genotypes.write_plink import write_plink
 from genesim.data.genotypes.write_vcf import write_vcf
 
-__all__ = ["Genotypes", "concatenate", "read_genotypes", "read_store", "write_store", "write_vcf"]
+__all__ = [
+    "Genotypes",
+    "concatenate",
+    "input_files",
+    "phase",
+    "read_genotypes",
+    "read_store",
+    "write_genotype_blocks",
+    "write_plink",
+    "write_store",
+    "write_vcf",
+]

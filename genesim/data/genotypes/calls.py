@@ -110,6 +110,6 @@ class CallParser:
         return table[:, :2], table[:, 2].astype(bool)
 
 
-def split_allele(alleles: np.ndarray, alternate: int) -> np.ndarray:
+def split_allele(alleles: np.ndarray, alternate: int | np.ndarray) -> np.ndarray:
     """Alleles int8 of one alternate (from 1) of a record; other alternates count as reference."""
     return np.where(alleles > 0, alleles == alternate, alleles).astype(np.int8)

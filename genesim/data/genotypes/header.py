@@ -21,6 +21,16 @@ _ID = re.compile(r"(?:^|,)ID=([^,]+)")
 _LENGTH = re.compile(r"(?:^|,)length=(\d+)(?:,|$)")
 
 
+def contig_line(raw: bytes) -> tuple[str, int | None] | None:
+    """Name and length in bp of a `##contig` line; None of another line."""
+    found = _CONTIG.match(raw.decode("utf-8", "replace"))
+    name = _ID.search(found[1]) if found else None
+    if not found or not name:
+        return None
+    length = _LENGTH.search(found[1])
+    return name[1], int(length[1]) if length else None
+
+
 @dataclass(frozen=True)
 class VcfHeader:
     """Donors, and declared contigs with their lengths in bp (None where not given), in file order."""
@@ -38,11 +48,8 @@ def parse_header(lines: list[bytes], path: Path) -> VcfHeader:
     where = str(path)
     lengths: dict[str, int | None] = {}
     for raw in lines[:-1]:
-        found = _CONTIG.match(raw.decode("utf-8", "replace"))
-        name = _ID.search(found[1]) if found else None
-        if found and name:
-            length = _LENGTH.search(found[1])
-            lengths.setdefault(name[1], int(length[1]) if length else None)
+        if declared := contig_line(raw):
+            lengths.setdefault(*declared)
     try:
         columns = lines[-1].decode("utf-8").split("\t")
     except UnicodeDecodeError as error:

@@ -128,8 +128,8 @@ def allele_counts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Alternate and called copies of every variant: two int64 [variant] (AC and AN of a VCF)."""
     return (
-        (alleles == ALT).sum(axis=(1, 2), dtype=np.int64),
-        (alleles >= REF).sum(axis=(1, 2), dtype=np.int64),
+        np.count_nonzero(alleles == ALT, axis=(1, 2)).astype(np.int64),
+        np.count_nonzero(alleles >= REF, axis=(1, 2)).astype(np.int64),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from genesim.config.inputs import GenotypePolicy
 from genesim.data.genotypes import Genotypes, read_genotypes, read_store, write_store, write_vcf
+from genesim.data.genotypes.encode_vcf import RecordBlock
 from genesim.errors import ArtefactError, GenesimError, JoinError, ResourceError, VcfError
 from genesim.provenance.record import Provenance
 
@@ -161,10 +163,11 @@ def test_a_failed_write_leaves_the_old_file(
     write_vcf(genotypes, path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
 
-    def full(*args: object) -> None:
+    def full(*args: object) -> Iterator[RecordBlock]:
+        yield RecordBlock(genotypes.variants[:1], genotypes.alleles[:1], genotypes.phased[:1])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setitem(write_vcf.__globals__, "_records", full)
+    monkeypatch.setitem(write_vcf.__globals__, "sorted_blocks", full)
     with pytest.raises(ResourceError, match="No space left"):
         write_vcf(genotypes, path)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
