@@ -108,6 +108,8 @@ class LdComparison(NamedTuple):
     synthetic: Float[np.ndarray, " bin"]
     n_pairs: int
     """Pairs behind `rmse`."""
+    bin_pairs: Float[np.ndarray, " bin"]
+    """Pairs of each bin."""
 
 
 def compare_ld(
@@ -151,7 +153,8 @@ def compare_ld(
         sizes += np.bincount(which[inside], minlength=len(sizes))
         sums += [np.bincount(which[inside], v[inside] ** 2, len(sizes)) for v in (r, s)]
     decay = np.divide(sums, sizes, out=np.full(sums.shape, np.nan), where=sizes > 0)
-    return LdComparison(float(np.sqrt(total / n_pairs)) if n_pairs else float("nan"), decay[0], decay[1], n_pairs)
+    rmse = float(np.sqrt(total / n_pairs)) if n_pairs else float("nan")
+    return LdComparison(rmse, decay[0], decay[1], n_pairs, sizes)
 
 
 def ld_rmse(

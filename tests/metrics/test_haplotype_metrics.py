@@ -97,6 +97,8 @@ def test_all_pairs_of_the_contig_and_both_decays_in_one_pass(monkeypatch: pytest
     squares = [(slow_r(a, i, j) - slow_r(b, i, j)) ** 2 for i, j in pairs]
     found = metrics.compare_ld(a, b, POSITIONS, bins=bins, common=common)
     assert found.n_pairs == len(pairs)
+    apart = np.array([POSITIONS[j] - POSITIONS[i] for i, j in pairs])
+    assert found.bin_pairs.tolist() == [(apart <= 20_000).sum(), ((apart > 20_000) & (apart <= 100_000)).sum()]
     assert found.rmse == pytest.approx(np.sqrt(np.mean(squares)), rel=1e-4)
     for values, haplotypes in ((found.real, a), (found.synthetic, b)):
         expected = metrics.ld_decay(haplotypes, POSITIONS, bins=bins, common=common)
