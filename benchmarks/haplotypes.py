@@ -1,159 +1,229 @@
-"""Haplotype models on the 10,000-SNP benchmark of 1000 Genomes (chr15), beside the floor and the nulls.
+"""Generators of haplotypes compared in one run with held-out real ones: genesim, its baselines and peers.
 
     python benchmarks/haplotypes.py --data ../shared/data --seeds 0 1 2
 
-Trains on one half of the haplotypes, draws as many synthetic ones with the same ancestries, and compares
-them with the training half. The row `floor` puts the held-out real half in the place of the synthetic one.
-Writes `haplotypes.csv` and, beside it, `haplotypes.json` with the command, settings and versions.
+Each generator learns from the training haplotypes and draws as many, of the same populations. Writes to `--out`:
+`haplotypes.csv` (a row a panel, population, method and seed), `haplotypes_summary.csv` (mean and SD over seeds),
+`haplotypes_bars.csv` (what was asked on the 10,000-SNP set, beside the floor and the resampled training set),
+`haplotypes.png` and `haplotypes.json` (command, commit, versions, settings, what was skipped and why). See
+benchmarks/README.md for every column. Fits and scores are kept in `--cache`. `--tune` divides the training donors
+in two and never reads the held-out ones: use it for every choice of a setting.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
+import os
 import time
 from pathlib import Path
 from typing import Any
 
+# Threads of OpenMP that wait for cores which others hold made the classifier 30 times slower. Before numpy loads it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pandas as pd
+from fits import digest, sources
+from haplotype_figure import FREQUENCIES_OF, figure
+from haplotype_fits import (
+    FLOOR,
+    GENESIM,
+    HELD_OUT,
+    MODEL_SOURCES,
+    PEERS,
+    RESAMPLED,
+    SWEEP,
+    Drawn,
+    drawn,
+    reason_to_skip,
+)
+from haplotype_imputation import beagle, imputation_r2, impute
+from haplotype_panels import MAKERS, Panel, panels
+from haplotype_scores import (
+    Reference,
+    drawn_rows,
+    fidelity_scores,
+    floor_scores,
+    other_sites,
+    training_scores,
+)
+from haplotype_tables import bars, summary
 from record import write_record
 
-from genesim import rng
-from genesim.config.inputs import GenotypePolicy
 from genesim.config.model import HaplotypeConfig
 from genesim.console import setup
-from genesim.data.genotypes import read_genotypes
-from genesim.data.genotypes.record import Genotypes
-from genesim.estimators.haplotypes import HaplotypeModel
-from genesim.metrics import haplotype_privacy as privacy
-from genesim.metrics import haplotypes as fidelity
-from genesim.models.catalog import methods
-from genesim.provenance.atomic import atomic_file
 
-METHODS = methods("haplotypes")
-N_TYPED = 350  # variants left in the imputation task
-N_IMPUTED = 400  # held-out donors' haplotypes in the imputation task
-BINS = (0, 10_000, 100_000, 500_000)
+DEFAULT = (HELD_OUT, FLOOR, RESAMPLED, *GENESIM, *PEERS)
+VERSION = 1  # raise it when the scripts' scores change
+METRIC_SOURCES = ("metrics/haplotype*.py", "metrics/three_point.py", "metrics/distribution.py")
+ALL = "all"
 
 
-def compare(
-    train: np.ndarray, held_out: np.ndarray, synthetic: np.ndarray, positions: np.ndarray, seed: int
-) -> dict[str, float]:
-    """Every metric of `synthetic` against `train`."""
-    common = np.flatnonzero(np.minimum(train.mean(0), 1 - train.mean(0)) >= 0.05)
-    decay = fidelity.ld_decay(synthetic, positions, bins=BINS, common=common)
-    distances = fidelity.pc_wasserstein(train, synthetic)
-    adversarial = privacy.adversarial_accuracy(train, synthetic)
-    tracts = privacy.longest_shared_tract_each(synthetic, train, positions) / 1000
-    is_floor = synthetic is held_out
-    nothing = float("nan")
-    return {
-        "af_rmse": fidelity.allele_frequency_rmse(train, synthetic),
-        "af_r": fidelity.allele_frequency_r(train, synthetic),
-        "ld_rmse": fidelity.ld_rmse(train, synthetic, positions),
-        "r2_10_100kb": float(decay[1]),
-        "r2_100_500kb": float(decay[2]),
-        "three_point_r": fidelity.three_point_correlation(train, synthetic, rng.generator(seed, "triples")),
-        "pc1_w": float(distances[0]),
-        "pc2_w": float(distances[1]),
-        "aa_t": adversarial.real,
-        "aa_s": adversarial.synthetic,
-        "privacy_loss": nothing if is_floor else privacy.privacy_loss(train, held_out, synthetic),
-        "membership_auc": nothing if is_floor else privacy.membership_auc(train, held_out, synthetic),
-        "exact_copies": privacy.exact_copies(train, synthetic),
-        "tract_kb_median": float(np.median(tracts)),
-        "tract_kb_q95": float(np.quantile(tracts, 0.95)),
-    }
+class Scorer:
+    """Scores of one panel, of everyone and of each population; the real side is computed once."""
+
+    def __init__(self, panel: Panel, cache: Path, populations: bool) -> None:
+        self.panel, self.cache = panel, cache
+        self.sets = {part: panel.haplotypes(part) for part in ("train", "test")}
+        self.codes = {part: panel.codes(part) for part in ("train", "test")}
+        self.names = {ALL: None} | ({name: code for code, name in enumerate(panel.labels)} if populations else {})
+        self.references: dict[str, Reference] = {}
+
+    def _rows(self, codes: np.ndarray, population: str) -> np.ndarray:
+        code = self.names[population]
+        return np.arange(len(codes)) if code is None else np.flatnonzero(codes == code)
+
+    def _reference(self, population: str) -> Reference:
+        if population not in self.references:
+            parts = [self.sets[part][self._rows(self.codes[part], population)] for part in ("train", "test")]
+            self.references[population] = Reference(*parts, self.panel.positions, self.panel.seed)
+        return self.references[population]
+
+    def _imputed(self, found: Drawn) -> dict[str, dict[str, float]]:
+        """Imputation r2 of every population's held-out donors from the whole synthetic panel."""
+        held_out, train = self.sets["test"], self.panel.train
+        dosage, typed = impute(found.haplotypes, held_out, train.variants, self.panel.centimorgans, self.panel.seed)
+        scores = {}
+        for population in self.names:
+            rows = self._rows(self.codes["test"], population)
+            scores[population] = imputation_r2(dosage[rows[::2] // 2], typed, held_out[rows])
+        return scores
+
+    def _likelihood(self, found: Drawn, rows: np.ndarray) -> dict[str, float]:
+        """Nats a held-out haplotype: mixed over labels by the training mix, and given its own label."""
+        if found.log_likelihood is None or found.mix is None:
+            return {}
+        values = found.log_likelihood[rows]
+        mixed = np.logaddexp.reduce(values + np.log(found.mix), axis=1)
+        own = values[np.arange(len(rows)), self.codes["test"][rows]] if values.shape[1] > 1 else values[:, 0]
+        return {"test_ll": float(mixed.mean()), "test_ll_given_population": float(own.mean())}
+
+    def _one(self, method: str, found: Drawn, population: str) -> dict[str, float]:
+        reference = self._reference(population)
+        rows = self._rows(found.codes, population)
+        synthetic = found.haplotypes[rows[drawn_rows(len(rows), reference.n, self.panel.seed, "synthetic")]]
+        if method == HELD_OUT or found.positions is not None:
+            positions = self.panel.positions if found.positions is None else found.positions
+            return other_sites(reference, reference.test if method == HELD_OUT else synthetic, positions)
+        # The floor's own rows, not those of `synthetic`, which would be another subsample of the training set.
+        scores = fidelity_scores(reference, reference.train if method == FLOOR else synthetic)
+        scores |= floor_scores(reference) if method == FLOOR else training_scores(reference, synthetic)
+        return scores | self._likelihood(found, self._rows(self.codes["test"], population))
+
+    def rows(self, method: str, found: Drawn, with_beagle: bool) -> list[dict[str, Any]]:
+        """A row a population, from the cache where it has them."""
+        panel = self.panel
+        sets = self.sets | {"drawn": found.haplotypes, "codes": found.codes}
+        sets |= {} if found.log_likelihood is None else {"likelihood": found.log_likelihood}
+        settings = [VERSION, method in (FLOOR, HELD_OUT), panel.seed, list(self.names), with_beagle]
+        name = digest(sets, [*settings, sources(METRIC_SOURCES), _scripts()])
+        path = self.cache / f"haplotype_scores_{name}.json"
+        if not path.is_file():
+            self.cache.mkdir(parents=True, exist_ok=True)
+            can_impute = with_beagle and method != HELD_OUT and found.positions is None
+            imputed = self._imputed(found) if can_impute else {}
+            scores = {p: self._one(method, found, p) | imputed.get(p, {}) for p in self.names}
+            partial = path.with_suffix(".partial")
+            partial.write_text(json.dumps(scores))
+            partial.replace(path)
+        scores = json.loads(path.read_text())
+        shape = {"n_variants": panel.train.n_variants}
+        return [
+            {"panel": panel.name, "population": population, "method": method, "seed": panel.seed}
+            | {"n_haplotypes": self._reference_size(population)}
+            | shape
+            | scores[population]
+            | (found.figures if population == ALL else {})
+            for population in self.names
+        ]
+
+    def _reference_size(self, population: str) -> int:
+        return min(len(self._rows(self.codes[part], population)) for part in ("train", "test"))
 
 
-def imputation_r2(model: HaplotypeModel, held_out: Genotypes, ancestry: pd.Series, seed: int) -> dict[str, float]:
-    """Mean squared correlation a variant of the posterior with the truth, from `N_TYPED` typed variants."""
-    (part,) = model.contigs
-    donors = np.sort(rng.generator(seed, "imputed").permutation(held_out.n_donors)[: N_IMPUTED // 2])
-    chosen = held_out.subset(donors=donors)
-    truth = chosen.haplotypes()
-    frequency = held_out.haplotypes().mean(0)
-    maf = np.minimum(frequency, 1 - frequency)
-    candidates = np.flatnonzero(maf >= 0.05)
-    typed = candidates[np.linspace(0, len(candidates) - 1, N_TYPED).astype(int)]
-    hidden = np.full_like(truth, -1)
-    hidden[:, typed] = truth[:, typed]
-    labels = ancestry.reindex(chosen.donors).astype(str).map({a: i for i, a in enumerate(model.ancestries)})
-    posterior = part.chain.impute(hidden, np.repeat(labels.to_numpy(), 2))
-    x, y = posterior - posterior.mean(0), truth - truth.mean(0)
-    norm = np.sqrt((x**2).sum(0) * (y**2).sum(0))
-    r2 = np.divide((x * y).sum(0), norm, out=np.zeros_like(norm), where=norm > 1e-9) ** 2
-    untyped = np.ones(len(maf), bool)
-    untyped[typed] = False
-    vary = truth.std(0) > 0
-    return {
-        "impute_r2_common": float(r2[untyped & vary & (maf >= 0.05)].mean()),
-        "impute_r2_rare": float(r2[untyped & vary & (maf >= 0.002) & (maf < 0.01)].mean()),
-    }
+def _scripts() -> str:
+    """Contents of the scripts that decide a score."""
+    folder = Path(__file__).resolve().parent
+    return "".join((folder / f"haplotype_{name}.py").read_text() for name in ("scores", "imputation"))
 
 
-def run(method: str, seed: int, data: dict[str, Any], config: HaplotypeConfig) -> dict[str, Any]:
-    """Fit, draw and score one method."""
-    train, held_out, ancestry = data["train"], data["test"], data["ancestry"]
-    clock = time.perf_counter()
-    model = HaplotypeModel.fit(train, ancestry["train"], config=config.model_copy(update={"method": method}), seed=seed)
-    fitted = time.perf_counter()
-    counts = ancestry["train"].reindex(train.donors).value_counts().to_dict()
-    synthetic = model.sample(train.n_donors, counts, seed=seed).haplotypes()
-    drawn = time.perf_counter()
-    row = compare(train.haplotypes(), held_out.haplotypes(), synthetic, data["positions"], seed)
-    likelihood = (
-        float("nan")
-        if method == "mosaic"  # needs haplotypes x panel x variants operations
-        else float(model.log_likelihood(held_out, ancestry["test"]).sum() / (2 * held_out.n_donors))
-    )
-    return {
-        "method": method,
-        "seed": seed,
-        "test_log_likelihood": likelihood,
-        **row,
-        **imputation_r2(model, held_out, ancestry["test"], seed),
-        "fit_seconds": fitted - clock,
-        "sample_seconds": drawn - fitted,
-    }
+def arguments() -> argparse.Namespace:
+    """What the command line says; unknown names end the program."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("GENESIM_DATA", "../shared/data")))
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent, help="folder of the results")
+    parser.add_argument("--cache", type=Path, default=Path(".cache/benchmarks"), help="folder of finished fits")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--panels", nargs="+", choices=list(MAKERS), default=list(MAKERS))
+    parser.add_argument("--methods", nargs="+", default=list(DEFAULT), help=f"of {', '.join([*DEFAULT, *SWEEP])}")
+    parser.add_argument("--sweep", action="store_true", help="also anchmm with other sizes, on the first panel")
+    parser.add_argument("--variants", type=Path, help="JSON of further genesim generators: name to config changes")
+    parser.add_argument("--anchmm", type=json.loads, default={}, help="JSON of changes to every anchmm's config")
+    parser.add_argument("--tune", action="store_true", help="divide the training donors; the held-out stay unread")
+    parser.add_argument("--max-variants", type=int, help="a contiguous run of so many, from the middle")
+    parser.add_argument("--region", help="start-end in base pairs, 1-based")
+    parser.add_argument("--no-populations", action="store_true", help="everyone together only")
+    parser.add_argument("--no-imputation", action="store_true", help="without Beagle")
+    asked = parser.parse_args()
+    further = json.loads(asked.variants.read_text()) if asked.variants else {}
+    asked.settings = {name: GENESIM[name] for name in GENESIM} | SWEEP | further | PEERS
+    for name, changes in asked.settings.items():
+        if name not in PEERS and changes.get("method", "anchmm") == "anchmm":
+            asked.settings[name] = asked.anchmm | changes
+            HaplotypeConfig.model_validate(asked.settings[name])
+    asked.methods = list(dict.fromkeys([*asked.methods, *further, *(SWEEP if asked.sweep else ())]))
+    unknown = [
+        name for name in asked.methods if name not in asked.settings and name not in (FLOOR, HELD_OUT, RESAMPLED)
+    ]
+    if unknown:
+        parser.error(f"unknown methods {', '.join(unknown)}; known: {', '.join([*DEFAULT, *SWEEP, *further])}")
+    return asked
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("haplotypes.csv"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--states", type=int, default=HaplotypeConfig().n_states)
-    parser.add_argument("--passes", type=int, default=HaplotypeConfig().n_passes)
-    arguments = parser.parse_args()
+    asked = arguments()
     setup()
-    folder = arguments.data / "genotypes"
-    panel = pd.read_csv(folder / "1000g_chr15_10k.panel.tsv", sep="\t").set_index("donor")
-    policy = GenotypePolicy(min_allele_count=0)  # a variant may vary in one half only
-    data: dict[str, Any] = {
-        name: read_genotypes(folder / f"1000g_chr15_10k_{name}.vcf.gz", policy=policy) for name in ("train", "test")
-    }
-    data["ancestry"] = {name: panel.loc[panel["split"] == name, "ancestry"] for name in ("train", "test")}
-    data["positions"] = data["train"].variants["start"].to_numpy()
-    config = HaplotypeConfig(n_states=arguments.states, n_passes=arguments.passes)
-
-    held_out = data["test"].haplotypes()
-    floor = compare(data["train"].haplotypes(), held_out, held_out, data["positions"], arguments.seeds[0])
-    rows: list[dict[str, Any]] = [{"method": "floor", "seed": arguments.seeds[0], **floor}]
-    for seed in arguments.seeds:
-        for method in arguments.methods:
-            rows.append(run(method, seed, data, config))
-            print(json.dumps(rows[-1]), flush=True)
-            with atomic_file(arguments.out) as temporary:
-                pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
+    asked.out.mkdir(parents=True, exist_ok=True)
+    with_beagle = not asked.no_imputation and beagle() is not None
+    skipped = {} if with_beagle else {"imputation": "not asked for" if asked.no_imputation else "Beagle is absent"}
+    rows: list[dict[str, Any]] = []
+    frequencies: dict[str, np.ndarray] = {}
+    for seed in asked.seeds:
+        for number, name in enumerate(asked.panels):
+            limits = {"tune": asked.tune, "max_variants": asked.max_variants, "region": asked.region}
+            (panel,) = panels(asked.data, [name], seed, **limits)
+            scorer = Scorer(panel, asked.cache, not asked.no_populations)
+            for method in asked.methods:
+                reason = reason_to_skip(method, panel)
+                if method in SWEEP and number:
+                    reason = "the sweep is made on the first panel"
+                if reason is not None:
+                    skipped[f"{panel.name}, {method}"] = reason
+                    continue
+                clock = time.perf_counter()
+                found = drawn(asked.cache, panel, method, asked.settings.get(method, {}))
+                rows += scorer.rows(method, found, with_beagle)
+                if number == 0 and method in (HELD_OUT, *FREQUENCIES_OF):
+                    frequencies.setdefault(method, found.haplotypes.mean(0))
+                mine = rows[-len(scorer.names)]
+                shown = {
+                    k: round(mine[k], 4) for k in ("ld_rmse", "three_point_r", "impute_r2", "aa_t_train") if k in mine
+                }
+                print(panel.name, seed, method, shown, f"{time.perf_counter() - clock:.0f} s", flush=True)
+            # Every panel's end leaves whole files behind.
+            table = pd.DataFrame(rows)
+            table.to_csv(asked.out / "haplotypes.csv", index=False, float_format="%.6g")
+            summary(table).to_csv(asked.out / "haplotypes_summary.csv", index=False, float_format="%.5g")
+            bars(table, f"chr15_10k{'_tune' if asked.tune else ''}").to_csv(
+                asked.out / "haplotypes_bars.csv", index=False, float_format="%.5g"
+            )
+    figure(table, frequencies, asked.out / "haplotypes.png")
+    used = {name: asked.settings[name] for name in asked.methods if name in asked.settings}
+    code = {"model": sources(MODEL_SOURCES), "metrics": sources(METRIC_SOURCES)}
+    default = HaplotypeConfig().model_dump(mode="json")
     write_record(
-        arguments.out.with_suffix(".json"),
-        config=config.model_dump(mode="json"),
-        data="1000g_chr15_10k, 2 x 2,504 haplotypes, 10,000 SNPs",
-        peak_memory_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        asked.out / "haplotypes.json", methods=used, default=default, skipped=skipped, sources=code, version=VERSION
     )
 
 

@@ -47,8 +47,46 @@ def nearest_distance(queries: Haplotypes, references: Haplotypes, *, same: bool 
     return nearest
 
 
+def nearest_between(a: Haplotypes, b: Haplotypes) -> tuple[Int[np.ndarray, " row_of_a"], Int[np.ndarray, " row_of_b"]]:
+    """Smallest Hamming distance of each row of `a` to `b` and of each row of `b` to `a`, from one product."""
+    a = checked(a, "haplotypes")
+    b = checked(b, "haplotypes", a.shape[1])
+    y = b.astype(np.float32)
+    size = y.sum(1)
+    from_a, from_b = np.empty(len(a)), np.full(len(b), np.inf)
+    for start in range(0, len(a), BLOCK):
+        x = a[start : start + BLOCK].astype(np.float32)
+        distance = x.sum(1)[:, None] + size - 2 * (x @ y.T)
+        from_a[start : start + BLOCK] = distance.min(1)
+        from_b = np.minimum(from_b, distance.min(0))
+    return np.rint(from_a).astype(int), np.rint(from_b).astype(int)
+
+
 def _share_greater(left: np.ndarray, right: np.ndarray) -> float:
     return float(np.mean((left > right) + 0.5 * (left == right)))
+
+
+def accuracy_of_distances(
+    across: tuple[np.ndarray, np.ndarray], within: tuple[np.ndarray, np.ndarray]
+) -> AdversarialAccuracy:
+    """`adversarial_accuracy` from nearest distances that are at hand.
+
+    Args:
+        across: Of each real haplotype to the synthetic ones, and of each synthetic one to the real ones
+            (`nearest_between`).
+        within: Of each to the others of its own set (`nearest_distance(..., same=True)`).
+
+    Raises:
+        InputError: Unequal numbers of real and synthetic haplotypes, or fewer than two.
+    """
+    n_real, n_synthetic = len(across[0]), len(across[1])
+    if n_real != n_synthetic or n_real < 2:
+        raise InputError(
+            f"there are {n_real} real and {n_synthetic} synthetic haplotypes",
+            where="adversarial accuracy",
+            remedy="draw equal numbers, at least two",
+        )
+    return AdversarialAccuracy(*(_share_greater(a, w) for a, w in zip(across, within, strict=True)))
 
 
 def adversarial_accuracy(real: Haplotypes, synthetic: Haplotypes) -> AdversarialAccuracy:
@@ -61,15 +99,8 @@ def adversarial_accuracy(real: Haplotypes, synthetic: Haplotypes) -> Adversarial
     Raises:
         InputError: Fewer than two haplotypes, or unequal numbers (the share depends on them).
     """
-    if len(real) != len(synthetic) or len(real) < 2:
-        raise InputError(
-            f"there are {len(real)} real and {len(synthetic)} synthetic haplotypes",
-            where="adversarial accuracy",
-            remedy="draw equal numbers, at least two",
-        )
-    across = nearest_distance(real, synthetic), nearest_distance(synthetic, real)
     within = nearest_distance(real, real, same=True), nearest_distance(synthetic, synthetic, same=True)
-    return AdversarialAccuracy(*(_share_greater(a, w) for a, w in zip(across, within, strict=True)))
+    return accuracy_of_distances(nearest_between(real, synthetic), within)
 
 
 def privacy_loss(train: Haplotypes, held_out: Haplotypes, synthetic: Haplotypes) -> float:
@@ -80,16 +111,51 @@ def privacy_loss(train: Haplotypes, held_out: Haplotypes, synthetic: Haplotypes)
     return adversarial_accuracy(held_out, synthetic).mean - adversarial_accuracy(train, synthetic).mean
 
 
-def membership_auc(train: Haplotypes, held_out: Haplotypes, synthetic: Haplotypes) -> float:
-    """AUC of telling training from held-out haplotypes by -min Hamming distance to a synthetic one.
+class Membership(NamedTuple):
+    """How well an attacker tells training from held-out haplotypes."""
 
-    The black-box attack of Chen et al. 2020 (GAN-Leaks, CCS); P(d_train < d_held) + P(tie)/2. 0.5 is chance.
+    auc: float
+    """P(member ranks higher) + P(tie)/2; 0.5 is chance."""
+    tpr: float
+    """Members found at the false-positive rate that was allowed; about that rate is chance."""
+
+
+def membership_of_distances(
+    member: Float[np.ndarray, " m"] | Int[np.ndarray, " m"],
+    other: Float[np.ndarray, " n"] | Int[np.ndarray, " n"],
+    *,
+    false_positive_rate: float = 0.01,
+) -> Membership:
+    """The attack "a small distance to the synthetic haplotypes means a member" (GAN-Leaks, see `membership`).
+
+    The threshold is the largest distance that at most `false_positive_rate` of the held-out haplotypes reach:
+    ties count against the attacker. Carlini et al. 2022 (S&P) on why the low-rate end matters.
+
+    Args:
+        member: Distance of each training haplotype.
+        other: Distance of each held-out one.
     """
     from scipy.stats import rankdata
 
-    member, other = nearest_distance(train, synthetic), nearest_distance(held_out, synthetic)
     ranks = rankdata(-np.concatenate([member, other]))[: len(member)]
-    return float((ranks.sum() - len(member) * (len(member) + 1) / 2) / (len(member) * len(other)))
+    auc = (ranks.sum() - len(member) * (len(member) + 1) / 2) / (len(member) * len(other))
+    allowed = int(false_positive_rate * len(other))
+    # More than `allowed` held-out ones would reach the next order statistic.
+    found = np.mean(member < np.sort(other)[allowed]) if allowed < len(other) else 1.0
+    return Membership(float(auc), float(found))
+
+
+def membership(train: Haplotypes, held_out: Haplotypes, synthetic: Haplotypes) -> Membership:
+    """Telling training from held-out haplotypes by -min Hamming distance to a synthetic one.
+
+    The black-box attack of Chen et al. 2020 (GAN-Leaks, CCS).
+    """
+    return membership_of_distances(nearest_distance(train, synthetic), nearest_distance(held_out, synthetic))
+
+
+def membership_auc(train: Haplotypes, held_out: Haplotypes, synthetic: Haplotypes) -> float:
+    """AUC of `membership`: P(d_train < d_held) + P(tie)/2. 0.5 is chance."""
+    return membership(train, held_out, synthetic).auc
 
 
 def exact_copies(train: Haplotypes, synthetic: Haplotypes) -> int:

@@ -7,6 +7,7 @@ be read beside its floor (one part of the real data against another) and its nul
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Int8
@@ -15,6 +16,7 @@ from genesim.errors import InputError
 
 Haplotypes = Int8[np.ndarray, "haplotype variant"]
 DISTANCE_BINS = (0, 1_000, 10_000, 100_000, 500_000)
+SPECTRUM_EDGES = (0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 BLOCK = 512  # variants in one block of LD
 
 
@@ -96,30 +98,80 @@ def _near_pairs(positions: np.ndarray, max_distance: int) -> Iterator[tuple[slic
         yield slice(start, stop), slice(start, last), upper & (distance <= max_distance), distance
 
 
+class LdComparison(NamedTuple):
+    """LD of two sets over the same pairs of variants."""
+
+    rmse: float
+    """Root mean squared difference of signed r; NaN without pairs."""
+    real: Float[np.ndarray, " bin"]
+    """Mean r^2 by distance; NaN for a bin without pairs."""
+    synthetic: Float[np.ndarray, " bin"]
+    n_pairs: int
+    """Pairs behind `rmse`."""
+    bin_pairs: Float[np.ndarray, " bin"]
+    """Pairs of each bin."""
+
+
+def compare_ld(
+    real: Haplotypes,
+    synthetic: Haplotypes,
+    positions: Int[np.ndarray, " variant"],
+    *,
+    bins: Sequence[int] = DISTANCE_BINS,
+    max_distance: int | None = None,
+    min_maf: float = 0.05,
+    common: Int[np.ndarray, " common"] | None = None,
+) -> LdComparison:
+    """RMSE of signed r and mean r^2 by distance of both sets, in one pass over the pairs.
+
+    r_ij = cov(x_i, x_j) / sqrt(p_i q_i p_j q_j) (Hill and Robertson 1968, TAG 38:226). Signed, because the
+    decay of r^2 hides errors of phase. r is 0 for a variant without variation.
+
+    Args:
+        bins: Edges in base pairs of the bins (lower, upper].
+        max_distance: Pairs of the RMSE are at most so many base pairs apart; None takes all pairs of the
+            contig, whose far ones show structure rather than linkage.
+        min_maf: Smallest minor-allele frequency in `real` of both variants.
+        common: Variants to use instead of those of `min_maf`.
+    """
+    real, synthetic = _pair(real, synthetic)
+    chosen = _common(real, min_maf) if common is None else np.asarray(common)
+    positions = _positions(positions, real.shape[1])[chosen]
+    x, y = _standardised(real[:, chosen]), _standardised(synthetic[:, chosen])
+    edges = np.asarray(bins)
+    widest = int(positions[-1] - positions[0]) if len(positions) else 0
+    limit = widest if max_distance is None else max_distance
+    total, n_pairs = 0.0, 0
+    sums, sizes = np.zeros((2, len(edges) - 1)), np.zeros(len(edges) - 1)
+    for rows, columns, use, distance in _near_pairs(positions, max(limit, int(edges[-1]))):
+        apart, r, s = distance[use], (x[:, rows].T @ x[:, columns])[use], (y[:, rows].T @ y[:, columns])[use]
+        near = apart <= limit
+        total += float(((r - s)[near].astype(float) ** 2).sum())
+        n_pairs += int(near.sum())
+        which = np.searchsorted(edges, apart, side="left") - 1
+        inside = (which >= 0) & (which < len(sizes))
+        sizes += np.bincount(which[inside], minlength=len(sizes))
+        sums += [np.bincount(which[inside], v[inside] ** 2, len(sizes)) for v in (r, s)]
+    decay = np.divide(sums, sizes, out=np.full(sums.shape, np.nan), where=sizes > 0)
+    rmse = float(np.sqrt(total / n_pairs)) if n_pairs else float("nan")
+    return LdComparison(rmse, decay[0], decay[1], n_pairs, sizes)
+
+
 def ld_rmse(
     real: Haplotypes,
     synthetic: Haplotypes,
     positions: Int[np.ndarray, " variant"],
     *,
-    max_distance: int = 500_000,
+    max_distance: int | None = 500_000,
     min_maf: float = 0.05,
 ) -> float:
-    """Root mean squared difference of signed r over pairs of common variants.
+    """Root mean squared difference of signed r over pairs of common variants; see `compare_ld`.
 
-    r_ij = cov(x_i, x_j) / sqrt(p_i q_i p_j q_j) (Hill and Robertson 1968, TAG 38:226). Signed, because the
-    decay of r^2 hides errors of phase. Pairs: both minor-allele frequencies at least `min_maf` in `real`,
-    at most `max_distance` base pairs apart. NaN where there is no such pair.
+    NaN where there is no pair of variants of minor-allele frequency at least `min_maf` in `real`, at most
+    `max_distance` base pairs apart (any distance where None).
     """
-    real, synthetic = _pair(real, synthetic)
-    common = _common(real, min_maf)
-    positions = _positions(positions, real.shape[1])[common]
-    x, y = _standardised(real[:, common]), _standardised(synthetic[:, common])
-    total, n_pairs = 0.0, 0
-    for rows, columns, use, _ in _near_pairs(positions, max_distance):
-        difference = (x[:, rows].T @ x[:, columns] - y[:, rows].T @ y[:, columns])[use]
-        total += float((difference.astype(float) ** 2).sum())
-        n_pairs += int(use.sum())
-    return float(np.sqrt(total / n_pairs)) if n_pairs else float("nan")
+    common = _common(checked(real, "real haplotypes"), min_maf)
+    return compare_ld(real, synthetic, positions, bins=(0, 1), max_distance=max_distance, common=common).rmse
 
 
 def ld_decay(
@@ -157,18 +209,19 @@ def three_point_correlation(
     rng: np.random.Generator,
     *,
     n_triples: int = 10_000,
-    span: int = 100,
+    span: int | None = 100,
     min_maf: float = 0.05,
 ) -> float:
     """Pearson r, over random triples, of E[(x_i - p_i)(x_j - p_j)(x_k - p_k)] in real against synthetic.
 
     Yelmen et al. 2023, PLoS Comput Biol 19:e1011584. Triples are distinct common variants (minor-allele
-    frequency at least `min_maf` in `real`) among `span` consecutive ones. NaN where there are fewer than
-    three, or one side has no variation.
+    frequency at least `min_maf` in `real`) among `span` consecutive ones, anywhere where None (then
+    `three_point.ThreePoint` has the value over all triples, without the noise of the draw). NaN where there
+    are fewer than three, or one side has no variation.
     """
     real, synthetic = _pair(real, synthetic)
     common = _common(real, min_maf)
-    span = min(span, len(common))
+    span = len(common) if span is None else min(span, len(common))
     if span < 3:
         return float("nan")
     start = rng.integers(0, len(common) - span + 1, n_triples)
@@ -189,28 +242,87 @@ def three_point_correlation(
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else float("nan")
 
 
-def pc_wasserstein(
-    real: Haplotypes, synthetic: Haplotypes, *, n_components: int = 2
-) -> Float[np.ndarray, " component"]:
-    """1-D Wasserstein distance between real and synthetic on each principal component of `real`.
+class PrincipalAxes(NamedTuple):
+    """Principal components of haplotypes, to project others on."""
 
-    The components are fitted on the real training haplotypes (centred, not scaled) and the synthetic ones
-    are projected; a joint fit would hide a collapse. Unit: standard deviations of the real projection. For
-    equal sizes W = mean |sorted difference| (Villani 2003, equation 2.47).
-    """
+    mean: Float[np.ndarray, " variant"]
+    axes: Float[np.ndarray, "variant component"]
+    """Columns of norm 1, the largest variance first."""
+    scale: Float[np.ndarray, " component"]
+    """Standard deviation of the haplotypes that they were fitted on."""
+
+    def project(self, haplotypes: Haplotypes) -> Float[np.ndarray, "haplotype component"]:
+        """Coordinates in standard deviations of the fitted haplotypes; NaN where those do not vary."""
+        values = (checked(haplotypes, n_variants=len(self.mean)) - self.mean) @ self.axes
+        return np.divide(values, self.scale, out=np.full(values.shape, np.nan), where=self.scale > 1e-9)
+
+
+def principal_axes(haplotypes: Haplotypes, n_components: int = 2) -> PrincipalAxes:
+    """Principal components, centred and not scaled; fewer than asked where the rank is smaller."""
     from scipy.linalg import eigh
-    from scipy.stats import wasserstein_distance
 
-    real, synthetic = _pair(real, synthetic)
-    mean = real.mean(0, dtype=np.float32)
-    x, y = real - mean, synthetic - mean
+    mean = checked(haplotypes).mean(0, dtype=np.float32)
+    x = haplotypes - mean
     n_components = min(n_components, *x.shape)
     small = x @ x.T if len(x) <= x.shape[1] else x.T @ x
     top = [len(small) - n_components, len(small) - 1]
     _, vectors = eigh(small.astype(np.float64), subset_by_index=top)
     axes = x.T @ vectors if len(x) <= x.shape[1] else vectors
     axes = (axes / np.maximum(np.linalg.norm(axes, axis=0), 1e-12))[:, ::-1]
-    on_real, on_synthetic = x @ axes, y @ axes
-    scale = on_real.std(0)
-    distances = [wasserstein_distance(a, b) for a, b in zip(on_real.T, on_synthetic.T, strict=True)]
-    return np.divide(distances, scale, out=np.full(n_components, np.nan), where=scale > 1e-9)
+    return PrincipalAxes(mean, axes, (x @ axes).std(0))
+
+
+def wasserstein_each(
+    real: Float[np.ndarray, "m component"], synthetic: Float[np.ndarray, "n component"]
+) -> Float[np.ndarray, " component"]:
+    """1-D Wasserstein distance of each column; NaN where one holds NaN.
+
+    For equal sizes W = mean |sorted difference| (Villani 2003, equation 2.47).
+    """
+    from scipy.stats import wasserstein_distance
+
+    return np.array([wasserstein_distance(a, b) for a, b in zip(real.T, synthetic.T, strict=True)])
+
+
+def pc_wasserstein(
+    real: Haplotypes, synthetic: Haplotypes, *, n_components: int = 2
+) -> Float[np.ndarray, " component"]:
+    """1-D Wasserstein distance between real and synthetic on each principal component of `real`.
+
+    The components are fitted on the real training haplotypes (centred, not scaled) and the synthetic ones
+    are projected; a joint fit would hide a collapse. Unit: standard deviations of the real projection. To
+    compare many sets, or sets other than the one of the fit, use `principal_axes` and `wasserstein_each`.
+    """
+    real, synthetic = _pair(real, synthetic)
+    axes = principal_axes(real, n_components)
+    on_real, on_synthetic = axes.project(real), axes.project(synthetic)
+    usable = np.isfinite(on_real).all(0)
+    found = np.full(len(usable), np.nan)
+    found[usable] = wasserstein_each(on_real[:, usable], on_synthetic[:, usable])
+    return found
+
+
+def frequency_spectrum(haplotypes: Haplotypes, edges: Sequence[float] = SPECTRUM_EDGES) -> Float[np.ndarray, " bin"]:
+    """Share of the varying variants by minor-allele frequency, bins (lower, upper]; 0 where none varies.
+
+    Needs no common variants, so it compares sets of other sites too, at equal numbers of haplotypes.
+    """
+    frequency = checked(haplotypes).mean(0)
+    minor = np.minimum(frequency, 1 - frequency)
+    counts = np.histogram(-minor[minor > 0], -np.asarray(edges, float)[::-1])[0][::-1]
+    return counts / max(1, counts.sum())
+
+
+def spectrum_distance(real: Haplotypes, synthetic: Haplotypes, edges: Sequence[float] = SPECTRUM_EDGES) -> float:
+    """Total variation distance of the folded frequency spectra: 0 where they are equal, at most 1.
+
+    Raises:
+        InputError: Unequal numbers of haplotypes, by which the spectrum changes.
+    """
+    if len(real) != len(synthetic):
+        raise InputError(
+            f"there are {len(real)} real and {len(synthetic)} synthetic haplotypes",
+            where="frequency spectra",
+            remedy="draw equal numbers",
+        )
+    return float(np.abs(frequency_spectrum(real, edges) - frequency_spectrum(synthetic, edges)).sum() / 2)

@@ -89,6 +89,30 @@ def test_ld_decay_equals_every_pair_by_hand() -> None:
     assert found[0] > 2 * found[2]
 
 
+def test_all_pairs_of_the_contig_and_both_decays_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "BLOCK", 7)
+    a, b, bins = population(1), population(2), (0, 20_000, 100_000)
+    common = np.arange(5, 50)
+    pairs = [(i, j) for i in common for j in common if i < j]
+    squares = [(slow_r(a, i, j) - slow_r(b, i, j)) ** 2 for i, j in pairs]
+    found = metrics.compare_ld(a, b, POSITIONS, bins=bins, common=common)
+    assert found.n_pairs == len(pairs)
+    apart = np.array([POSITIONS[j] - POSITIONS[i] for i, j in pairs])
+    assert found.bin_pairs.tolist() == [(apart <= 20_000).sum(), ((apart > 20_000) & (apart <= 100_000)).sum()]
+    assert found.rmse == pytest.approx(np.sqrt(np.mean(squares)), rel=1e-4)
+    for values, haplotypes in ((found.real, a), (found.synthetic, b)):
+        expected = metrics.ld_decay(haplotypes, POSITIONS, bins=bins, common=common)
+        np.testing.assert_allclose(values, expected, rtol=1e-5)
+    near = metrics.compare_ld(a, b, POSITIONS, bins=bins, max_distance=20_000, common=common)
+    close = [s for s, (i, j) in zip(squares, pairs) if POSITIONS[j] - POSITIONS[i] <= 20_000]
+    assert near.n_pairs == len(close)
+    assert near.rmse == pytest.approx(np.sqrt(np.mean(close)), rel=1e-4)
+    np.testing.assert_allclose(near.real, found.real)
+    everywhere = metrics.ld_rmse(a, b, POSITIONS, max_distance=None, min_maf=0)
+    assert everywhere == pytest.approx(metrics.compare_ld(a, b, POSITIONS, common=np.arange(M)).rmse)
+    assert everywhere != pytest.approx(metrics.ld_rmse(a, b, POSITIONS, min_maf=0), rel=1e-3)
+
+
 def test_no_common_pair_gives_nan() -> None:
     rare = np.zeros((50, 4), np.int8)
     assert np.isnan(metrics.ld_rmse(rare, rare, np.arange(4)))
@@ -118,6 +142,16 @@ def test_three_point_moments_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == pytest.approx(expected, abs=1e-4)
 
 
+def test_triples_of_the_whole_region_reach_further() -> None:
+    a, b = population(1), population(2)
+    values = [
+        metrics.three_point_correlation(a, b, np.random.default_rng(0), n_triples=3000, span=span)
+        for span in (5, None, M)
+    ]
+    assert values[0] > values[1] + 0.05
+    assert values[1] == values[2]
+
+
 def test_three_point_accepts_the_same_population_and_rejects_independence() -> None:
     a, b = population(1), population(2)
 
@@ -143,6 +177,35 @@ def test_pc_wasserstein_separates_structure_from_its_loss() -> None:
     assert metrics.pc_wasserstein(a, b).max() < 0.2
     assert metrics.pc_wasserstein(a, shuffled(b)).max() > 0.3
     assert metrics.pc_wasserstein(a, np.repeat(b[:1], N, axis=0)).min() > 0.5
+
+
+def test_axes_fitted_once_serve_other_sets() -> None:
+    a, b, c = population(1), population(2), population(3)
+    axes = metrics.principal_axes(a, 3)
+    np.testing.assert_allclose(axes.project(a).std(0), 1, rtol=1e-4)
+    on_b, on_c = axes.project(b), axes.project(c)
+    expected = [np.abs(np.sort(x) - np.sort(y)).mean() for x, y in zip(on_b.T, on_c.T)]
+    np.testing.assert_allclose(metrics.wasserstein_each(on_b, on_c), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics.wasserstein_each(axes.project(a), on_b), metrics.pc_wasserstein(a, b, n_components=3), rtol=1e-5
+    )
+    constant = metrics.principal_axes(np.zeros((5, 4), np.int8))
+    assert np.isnan(constant.project(np.ones((2, 4), np.int8))).all()
+
+
+def test_frequency_spectrum_by_hand() -> None:
+    haplotypes = np.zeros((10, 5), np.int8)
+    for variant, carriers in enumerate((0, 1, 9, 3, 5)):  # 1 and 9 of 10 are the same minor frequency
+        haplotypes[:carriers, variant] = 1
+    spectrum = metrics.frequency_spectrum(haplotypes, (0, 0.1, 0.3, 0.5))
+    np.testing.assert_allclose(spectrum, [2 / 4, 1 / 4, 1 / 4])
+    assert metrics.frequency_spectrum(np.zeros((3, 2), np.int8)).sum() == 0
+    a, other_sites = population(1), population(2)[:, :40]
+    assert metrics.spectrum_distance(a, other_sites) < 0.3
+    rare = (np.random.default_rng(0).random(a.shape) < 0.01).astype(np.int8)
+    assert metrics.spectrum_distance(a, rare) > 0.9
+    with pytest.raises(InputError, match="equal numbers"):
+        metrics.spectrum_distance(a, rare[1:])
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

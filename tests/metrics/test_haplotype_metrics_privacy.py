@@ -72,6 +72,32 @@ def test_membership_auc_counts_pairs_with_ties() -> None:
     assert privacy.membership_auc(train, held_out, synthetic) == pytest.approx(np.mean(wins))
 
 
+def test_both_directions_come_from_one_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(privacy, "BLOCK", 7)
+    a, b = draws(1, 20), draws(2, 31)
+    from_a, from_b = privacy.nearest_between(a, b)
+    assert from_a.tolist() == slow_nearest(a, b)
+    assert from_b.tolist() == slow_nearest(b, a)
+
+
+def test_members_found_at_a_low_rate_by_hand() -> None:
+    other = np.arange(200)  # 1 % are two held-out haplotypes: those at 0 and 1
+    member = np.array([0, 1, 1, 2, 50])
+    found = privacy.membership_of_distances(member, other)
+    assert found.tpr == pytest.approx(3 / 5)
+    wins = [(m < o) + 0.5 * (m == o) for m in member for o in other]
+    assert found.auc == pytest.approx(np.mean(wins))
+    tied = np.zeros(200)  # every threshold that finds a member calls all held-out ones
+    assert privacy.membership_of_distances(np.zeros(5), tied) == (0.5, 0.0)
+    assert privacy.membership_of_distances(member, other, false_positive_rate=1.0).tpr == 1
+
+
+def test_chance_finds_one_in_a_hundred_and_copies_are_found() -> None:
+    train, held_out, honest = draws(1, 1000), draws(2, 1000), draws(3, 1000)
+    assert privacy.membership(train, held_out, honest).tpr < 0.03
+    assert privacy.membership(train, held_out, train).tpr > 0.9
+
+
 def slow_tract(query: np.ndarray, references: np.ndarray, positions: np.ndarray) -> int:
     best = 0
     for reference in references:

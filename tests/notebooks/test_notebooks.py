@@ -11,13 +11,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-TINY = """
+TINY = {
+    "expression": """
 from genesim.config.model import TrainPlan
 plan = TrainPlan(n_steps=20, minibatch_size=64)
 sizes = dict(n_latent=6, n_hidden=16, n_layers=1, n_flow_layers=1, n_flow_steps=4)
 config = ExpressionConfig(method="vae", **sizes, vae=plan, flow=plan)
-"""
-"""Stands in for the cell tagged `settings`, so that a run takes seconds."""
+""",
+    "haplotypes": """
+config = HaplotypeConfig(n_states=4, n_passes=2)
+""",
+}
+"""Stands in for the cell tagged `settings` of each notebook, so that a run takes seconds."""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -51,7 +56,7 @@ def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypa
     notebook = nbformat.read(path, as_version=4)
     settings = [cell for cell in notebook.cells if "settings" in cell.metadata.get("tags", [])]
     assert len(settings) == 1
-    settings[0]["source"] += TINY
+    settings[0]["source"] += TINY[path.stem]
     client = NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     )
