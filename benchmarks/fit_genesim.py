@@ -58,7 +58,8 @@ def main() -> None:
         if test.n_obs:
             figures["held_out_negative_elbo"] = -float(model.score_cells(test, seed=seed).mean())
     if settings["rates"]:
-        out["rates"] = np.asarray(model.denoise(train, library_size=1.0).X, np.float32)
+        for name, own_counts in (("rates", True), ("latent_rates", False)):
+            out[name] = np.asarray(model.denoise(train, library_size=1.0, own_counts=own_counts).X, np.float32)
     figures["peak_rss_mb"] = peak_rss_mb()
     np.savez(arrays_out, **out)
     described = {"figures": figures, "config": model.config.model_dump(mode="json"), "selection": model.selection}

@@ -143,7 +143,7 @@ def fit_genesim(
         sample_labels: Labels of the cells to draw (array `drawn`); None draws none.
         test: Held-out counts to score; None scores none.
         test_labels: Their labels, all among `labels`.
-        rates: Also the denoised training cells (array `rates`, rows sum to 1).
+        rates: Also the denoised training cells (arrays `rates`, and `latent_rates` without own counts; rows sum to 1).
         seed: Seed of the fit and of the draws.
         config: Changes to `ExpressionConfig`.
     """

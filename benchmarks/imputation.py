@@ -4,7 +4,9 @@
 
 Each count is divided in two by binomial thinning, A ~ Binomial(count, 1/2) and B = count - A (Batson, Royer & Webber
 2019, bioRxiv 786269). Methods see A of all cells, without labels, and give each cell's rates; the prediction of B is
-rate x library size of A. 1% of the pooled mean is mixed into every method's rates, so that no deviance is infinite.
+rate x library size of A. `scvi`, `scvi_long` and `genesim_latent` are rates at a cell's latent; `genesim` and the rows
+`*_own_counts` their posterior means given each gene's own count in A too. 1% of the pooled mean is mixed into every
+method's rates, so that no deviance is infinite.
 Writes `imputation.csv` (a row a data set, seed and method), `imputation.png` and `imputation.json`.
 """
 
@@ -28,7 +30,17 @@ from scipy import sparse
 from genesim import rng
 from genesim.metrics.expression import library_size, log_normalise
 
-METHODS = ("pooled_mean", "raw", "knn", "scvi", "scvi_long", "genesim")
+METHODS = (
+    "pooled_mean",
+    "raw",
+    "knn",
+    "scvi",
+    "scvi_long",
+    "scvi_own_counts",
+    "scvi_long_own_counts",
+    "genesim_latent",
+    "genesim",
+)
 POWERS = (1, 2, 3, 4, 6, 8, 12)
 """Steps of diffusion that are tried; the best on B is reported, which favours the smoother."""
 N_COMPONENTS, N_NEIGHBOURS = 30, 15
@@ -52,6 +64,15 @@ def thinned(counts: sparse.csr_matrix, seed: int) -> tuple[sparse.csr_matrix, sp
 def raw(a: sparse.csr_matrix) -> Rates:
     """Share of each gene in the cell's counts."""
     return (a.toarray() / library_size(a)[:, None]).astype(np.float32)
+
+
+def with_own_counts(rates: Rates, theta: Float[np.ndarray, " gene"], a: sparse.csr_matrix) -> Rates:
+    """What `ExpressionModel.denoise` makes of rates and counts, of the rates and inverse dispersions of a peer.
+
+    scVI has no such function of its own; its row tells what comes from this step and what from the networks.
+    """
+    found = rates * (theta + a.toarray()) / (theta + library_size(a)[:, None] * rates)
+    return (found / found.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def knn(a: sparse.csr_matrix, seed: int) -> Iterator[tuple[int, Rates]]:
@@ -129,14 +150,18 @@ def measured(
         rates = raw(a)
     else:
         fit: Fit | None
-        if method == "genesim":
+        if method.startswith("genesim"):
             fit = fit_genesim(cache, a, unlabelled, rates=True, seed=seed, config=config)
         else:
-            changes = scvi_changes(a.shape[0], long=method == "scvi_long")
-            fit = None if changes is None else fit_scvi(cache, a, unlabelled, rates=True, seed=seed, **changes)
+            changes = scvi_changes(a.shape[0], long="long" in method)
+            if changes is not None:
+                changes |= {"rates": True, "theta": True}  # the second is there to tell older fits, which lack it
+            fit = None if changes is None else fit_scvi(cache, a, unlabelled, seed=seed, **changes)
         if fit is None:
             return None
-        rates, figures = fit.arrays["rates"], fit.figures
+        rates, figures = fit.arrays["latent_rates" if method == "genesim_latent" else "rates"], fit.figures
+        if method in ("scvi_own_counts", "scvi_long_own_counts"):
+            rates = with_own_counts(rates, fit.arrays["theta"], a)
     return losses(rates, pooled, a, b) | {"fit_cpu_s": figures.get("fit_cpu_s", float("nan"))}
 
 

@@ -6,7 +6,8 @@
 of training cells: `pp_rows` (one posterior predictive cell each: latent of the cell, its label and library size)
 and `prior_rows` (one prior cell each: label and library size of the cell, latent from N(0, I)).
 `settings.json`: seed, gene_likelihood, early_stopping, max_epochs (null: scVI's heuristic), threads,
-n_latent_draws (for scores and rates), rates (true: also normalised expression of the training cells).
+n_latent_draws (for scores and rates), rates (true: also normalised expression of the training cells, and each
+gene's inverse dispersion `theta`).
 
 The label is scVI's batch, so that the decoder is conditioned on it: scVI's `labels_key` does not condition samples.
 Times leave out imports, reading and writing; `peak_rss_mb` is the whole process.
@@ -138,6 +139,7 @@ def main() -> None:
     if settings["rates"]:
         rates = model.get_normalized_expression(n_samples=settings["n_latent_draws"], return_numpy=True)
         out["rates"] = np.asarray(rates, np.float32)
+        out["theta"] = np.exp(model.module.px_r.detach().numpy())
     figures["peak_rss_mb"] = peak_rss_mb()
     np.savez(arrays_out, **out)
     versions = {"scvi-tools": scvi.__version__, "torch": torch.__version__}

@@ -32,7 +32,7 @@ from genesim.estimators.expression_inputs import Cells, asked_library, codes, co
 from genesim.models.catalog import card, spec
 from genesim.models.expression.generator import CountBaseline, ExpressionGenerator, block_size
 from genesim.models.expression.library import LibrarySampler
-from genesim.models.expression.posterior import encode, log_likelihood_bound, rates_at
+from genesim.models.expression.posterior import encode, given_counts, log_likelihood_bound, rates_at
 from genesim.provenance.record import Provenance
 from genesim.train.store import load_model, save_model
 from genesim.types import Condition
@@ -325,7 +325,13 @@ class ExpressionModel:
         counts, _ = counts_of(adata, self.layer, self.genes)
         return encode(generator.vae, counts)[:, : self.config.n_latent]
 
-    def denoise(self, adata: Cells, library_size: float = 1e4, obs: Mapping[str, Any] | None = None) -> ad.AnnData:
+    def denoise(
+        self,
+        adata: Cells,
+        library_size: float = 1e4,
+        obs: Mapping[str, Any] | None = None,
+        own_counts: bool = True,
+    ) -> ad.AnnData:
         """Expected counts of each cell at one common library size (float32, dense), given its own counts.
 
         Args:
@@ -334,6 +340,9 @@ class ExpressionModel:
             obs: Covariates to change, the cells staying the same otherwise: `{"batch": "b1"}` carries every cell
                 over to one batch, `{"batch": None}` removes the batch (the cell's mean log rates over the
                 training cells' batches; a number is set to its mean). None changes nothing.
+            own_counts: Whether a gene's own count counts beyond the cell's latent, as far as its dispersion says that
+                cells differ there: the posterior mean of its rate, which predicts unseen molecules best. False gives
+                the rates at the latent's posterior mean: smoother, as all that the latent does not hold is left out.
 
         Returns:
             obs tells the covariates as changed; `var` and its identifiers are the model's.
@@ -349,6 +358,8 @@ class ExpressionModel:
             rates, table = rates_under(generator, self.covariates, z, own, table, obs)
         else:
             rates = rates_at(generator.vae, z, own)
+        if own_counts:
+            rates = given_counts(generator.vae, rates, z, counts, own)
         return ad.AnnData(X=rates * np.float32(library_size), obs=table, var=self._var())
 
     def score_cells(self, adata: Cells, seed: int = 0) -> pd.Series:

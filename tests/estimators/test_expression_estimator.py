@@ -157,13 +157,44 @@ def test_embedding_separates_types_and_needs_no_covariates(model: ExpressionMode
 
 def test_denoising_comes_nearer_to_the_truth_than_the_counts(model: ExpressionModel) -> None:
     real = cells(100, seed=9)
-    denoised = model.denoise(real)
-    np.testing.assert_allclose(denoised.X.sum(axis=1), 1e4, rtol=1e-3)
     profile = np.exp(np.array([np.linspace(-1.5, 1.5, N_GENES), np.linspace(1.5, -1.5, N_GENES)]))
     truth = 1e4 * (profile / profile.sum(axis=1, keepdims=True))[(real.obs["kind"] == "T").to_numpy().astype(int)]
     counts = real.X.toarray()
     raw = 1e4 * counts / counts.sum(axis=1, keepdims=True)
-    assert np.mean((denoised.X - truth) ** 2) < 0.5 * np.mean((raw - truth) ** 2)
+    for own_counts, share in ((False, 0.5), (True, 0.8)):  # own counts come back with some of their noise
+        denoised = model.denoise(real, own_counts=own_counts)
+        np.testing.assert_allclose(denoised.X.sum(axis=1), 1e4, rtol=1e-3)
+        assert np.mean((denoised.X - truth) ** 2) < share * np.mean((raw - truth) ** 2)
+
+
+@pytest.mark.parametrize("varied", [True, False])
+def test_own_counts_predict_unseen_molecules_where_cells_vary_beyond_the_latent(varied: bool) -> None:
+    """Molecular cross-validation: the gain is there where genes vary cell by cell, and no loss where they do not."""
+    random = np.random.default_rng(21)
+    seen = cells(500, seed=21)
+    profile = np.exp(np.array([np.linspace(-1.5, 1.5, N_GENES), np.linspace(1.5, -1.5, N_GENES)]))
+    profile /= profile.sum(axis=1, keepdims=True)
+    share = profile[(seen.obs["kind"] == "T").to_numpy().astype(int)]
+    share = share * (random.gamma(2.0, 0.5, share.shape) if varied else 1.0)
+    seen.X = sparse.csr_matrix(random.poisson(150 * share).astype("f"))
+    hidden = random.poisson(150 * share)
+    size = np.asarray(seen.X.sum(axis=1))
+    fitted = ExpressionModel.fit(seen, labels_key="kind", config=SMALL, seed=2)
+
+    def error(own_counts: bool) -> float:
+        """Poisson deviance a cell, but for a constant."""
+        mean = fitted.denoise(seen, library_size=1.0, own_counts=own_counts).X * size
+        return float(2 * (mean - hidden * np.log(mean)).sum(axis=1).mean())
+
+    gain = error(False) - error(True)
+    assert (gain > 3.0) if varied else (abs(gain) < 1.0)
+
+
+def test_a_cell_is_denoised_alike_in_any_company(model: ExpressionModel) -> None:
+    real = cells(60, seed=9)
+    some = np.array([41, 7, 20])
+    np.testing.assert_allclose(model.denoise(real[some].copy()).X, model.denoise(real).X[some], rtol=1e-4)
+    np.testing.assert_array_equal(model.denoise(real).X, model.denoise(real).X)
 
 
 def test_scores_prefer_real_cells_to_shuffled_ones(model: ExpressionModel) -> None:

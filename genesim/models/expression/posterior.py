@@ -30,6 +30,14 @@ def _expected(vae: NbVae, z: Float[Array | np.ndarray, "cell latent"], condition
 
 
 @nnx.jit
+def _given_counts(vae: NbVae, rates: Array, z: Array, counts: Array, own: Condition) -> Array:
+    mean = jnp.exp(jnp.asarray(own.log_library)[:, None] + vae.log_rates(z, own))
+    theta = jnp.exp(vae.log_dispersion(own))
+    found = rates * (theta + counts) / (theta + mean)
+    return found / found.sum(axis=-1, keepdims=True)
+
+
+@nnx.jit
 def _bounds(vae: NbVae, counts: Array, condition: Condition, key: jax.Array, start: Array) -> Array:
     minibatch = Minibatch(counts, condition, jnp.ones(counts.shape[0]))
 
@@ -63,6 +71,35 @@ def rates_at(vae: NbVae, z: Float[np.ndarray, "cell latent"], condition: Conditi
         return _expected(vae, z_rows, condition_rows)
 
     return in_blocks(block, (z, condition), len(z), block_size(vae.n_genes))
+
+
+def given_counts(
+    vae: NbVae,
+    rates: Float[np.ndarray, "cell gene"],
+    z: Float[np.ndarray, "cell latent"],
+    counts: Any,
+    own: Condition,
+) -> Float[np.ndarray, "cell gene"]:
+    """`rates` times what each gene of the cell deviates from them, as far as its own count tells; rows sum to 1.
+
+    NB(mu, theta) is Poisson(mu g) with g ~ Gamma(theta, theta), the cell's expression beyond its latent (Sarkar &
+    Stephens 2021, Nature Genetics). Given count x, E g = (theta + x) / (theta + mu): the gene's own count by its
+    overdispersion, the other genes' by the latent (SAVER, Huang 2018, Nature Methods, with the network's prior).
+
+    Args:
+        vae: The trained network.
+        rates: Rates that are to have the deviation: those at `z` and `own`, or of the same cells under another
+            condition, which keeps g.
+        z: Latents of the cells.
+        counts: Their counts [cell, gene], dense or CSR.
+        own: The condition that these were measured under, with their library sizes.
+    """
+
+    def block(rows: tuple[np.ndarray, np.ndarray, np.ndarray, Condition], first: int) -> Array:
+        at, rates_rows, z_rows, own_rows = rows
+        return _given_counts(vae, jnp.asarray(rates_rows), jnp.asarray(z_rows), _dense(counts, at), own_rows)
+
+    return in_blocks(block, (np.arange(len(z)), rates, z, own), len(z), block_size(vae.n_genes))
 
 
 def log_likelihood_bound(vae: NbVae, counts: Any, condition: Condition, key: jax.Array) -> Float[np.ndarray, " cell"]:
