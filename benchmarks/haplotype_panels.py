@@ -18,7 +18,7 @@ from jaxtyping import Float, Int, Int8
 
 from genesim import rng
 from genesim.config.inputs import GenotypePolicy
-from genesim.data.genotypes.read_vcf import read_genotypes
+from genesim.data.genotypes import read_genotypes
 from genesim.data.genotypes.record import Genotypes
 from genesim.estimators.haplotype_inputs import genetic_positions
 

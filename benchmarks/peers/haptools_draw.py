@@ -27,7 +27,7 @@ def program() -> str | None:
 
 def _read(path: Path, n_variants: int) -> Int8[np.ndarray, "haplotype variant"]:
     from genesim.config.inputs import GenotypePolicy
-    from genesim.data.genotypes.read_vcf import read_genotypes
+    from genesim.data.genotypes import read_genotypes
 
     found = read_genotypes(path, policy=GenotypePolicy(min_allele_count=0, filters="all"))
     if found.n_variants != n_variants:

@@ -91,14 +91,14 @@ def enumerated_counts(
     return xi, counts
 
 
-@pytest.mark.parametrize(("block_size", "window", "n_variants"), [(1, 10_000, 5), (1, 2, 5), (3, 10_000, 10), (2, 6, 9)])
+@pytest.mark.parametrize(
+    ("block_size", "window", "n_variants"), [(1, 10_000, 5), (1, 2, 5), (3, 10_000, 10), (2, 6, 9)]
+)
 def test_expected_counts_equal_enumeration(block_size: int, window: int, n_variants: int) -> None:
     alleles, ancestry = toy_data(10, n_variants)
     alleles[1, 2], alleles[2, :2], alleles[3] = -1, -1, -2
     weight = np.array([1, 1, 1, 1, 0, 1, 2, 1, 1, 1.0])
-    model = fitted(
-        alleles, ancestry, 2, n_states=3, window_size=window, minibatch_size=4, block_size=block_size
-    )
+    model = fitted(alleles, ancestry, 2, n_states=3, window_size=window, minibatch_size=4, block_size=block_size)
     found = expected(model, minibatch(alleles, ancestry, weight))
     weight[3] = 0  # an absent copy
     xi, counts = enumerated_counts(model, alleles, ancestry, weight)
