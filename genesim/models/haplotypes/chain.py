@@ -210,7 +210,7 @@ class HiddenChain(nnx.Module):
 
     @property
     def n_ancestries(self) -> int:
-        return self.groups.shape[0]
+        return self.groups[...].shape[0]
 
     @property
     def n_groups(self) -> int:
@@ -304,7 +304,7 @@ class HiddenChain(nnx.Module):
         if self.n_groups == self.n_ancestries:
             return local
         uniform = np.asarray(jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, GROUP_STREAM)))(keys))
-        shares = np.broadcast_to(self.groups[...], (len(codes), *self.groups.shape)).copy()
+        shares = np.broadcast_to(self.groups[...], (len(codes), *self.groups[...].shape)).copy()
         if given is not None and codes.shape[1] == 1:
             for code, rows, padded in self._chunks(given, codes[:, 0]):
                 logs = self._group_log_likelihood(code, padded)

@@ -16,7 +16,6 @@ from genesim.models.haplotypes.anchmm import AncHmm, block_switch, prior_switch,
 from genesim.models.haplotypes.independent import fit_independent
 from genesim.types import Condition, Minibatch
 
-
 SMALL = {
     "n_states": 4,
     "minibatch_size": 64,
