@@ -96,7 +96,11 @@ class HaplotypeConfig(Record):
     minibatch_size: PositiveInt = 256
     """Haplotypes in one compiled chunk of a pass."""
     window_size: PositiveInt = 10_000
-    """Variants in one window; windows are joined by the exact forward message."""
+    """Variants whose messages are in memory at once (exact: it changes no result)."""
+    fit_window: PositiveInt = 20_000
+    """Variants that are fitted together; a longer contig is fitted in windows that overlap, apart from each other."""
+    fit_overlap: PositiveInt = 240
+    """Variants that a window shares with the next, given which that one is drawn."""
 
 
 class EffectConfig(Record):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from genesim.config.model import HaplotypeConfig, TrainPlan
 from genesim.console import log
 from genesim.data.memory import check_fits
 from genesim.data.stream import WholeStream
+from genesim.errors import ConfigError
 from genesim.models.catalog import spec
 from genesim.models.haplotypes.anchmm import AncHmm, required_bytes
 from genesim.models.haplotypes.chain import HiddenChain, check_trainable
 from genesim.models.haplotypes.groups import group_haplotypes
 from genesim.models.haplotypes.mosaic import Mosaic
+from genesim.models.haplotypes.windows import WindowedChain, window_bounds
 from genesim.train.loop import fit
 from genesim.types import Condition
 
@@ -36,14 +39,33 @@ class ContigModel:
         variants: Its variants, as in `Genotypes`, and `frequency` of ALT among the training donors.
         chain: The model of its haplotypes.
         haploid: True where no training donor had a second copy (chrY, MT): one copy is drawn.
-        history: Mean log-likelihood a haplotype, in nats, before each EM pass.
+        history: Mean log-likelihood a haplotype, in nats, before each EM pass, window after window.
     """
 
     contig: str
     variants: pd.DataFrame
-    chain: HiddenChain | Mosaic
+    chain: HiddenChain | WindowedChain | Mosaic
     haploid: bool
     history: tuple[float, ...] = ()
+
+    def joined(self, other: ContigModel) -> ContigModel:
+        """The windows of both, which are of one contig.
+
+        Raises:
+            ConfigError: They are not parts of one fit.
+        """
+        if not (
+            isinstance(self.chain, WindowedChain)
+            and isinstance(other.chain, WindowedChain)
+            and self.variants.equals(other.variants)
+            and np.array_equal(self.chain.bounds, other.chain.bounds)
+        ):
+            raise ConfigError(
+                f"two parts of contig '{self.contig}' do not belong together",
+                where="haplotype model",
+                remedy="join the shards of one fit, each once",
+            )
+        return replace(self, chain=self.chain.joined(other.chain), history=self.history + other.history)
 
     def store(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Arrays and JSON-ready description, from which `restore` makes the contig again."""
@@ -74,8 +96,20 @@ class ContigModel:
             },
             index=pd.Index(described["id"], dtype=object),
         )
-        chain = spec("haplotypes", config.method).restore(arrays["model"], config, n_ancestries)
+        restore = spec("haplotypes", config.method).restore
+        chain = (
+            WindowedChain.restore(arrays["model"], config, n_ancestries, restore)
+            if "windows" in arrays["model"]
+            else restore(arrays["model"], config, n_ancestries)
+        )
         return cls(described["contig"], variants, chain, described["haploid"], tuple(described["history"]))
+
+
+def contig_windows(n_variants: int, config: HaplotypeConfig) -> list[tuple[int, int]]:
+    """First variant and end of each window that `config.method` fits on its own; one where it needs none."""
+    if spec("haplotypes", config.method).fitted_by != "em":
+        return [(0, n_variants)]
+    return window_bounds(n_variants, config.fit_window, config.fit_overlap)
 
 
 def _fit_anchmm(
@@ -130,8 +164,11 @@ def fit_contig(
     has_map: bool,
     key: jax.Array,
     checkpoint_dir: Path | None,
+    windows: Sequence[int] = (0,),
 ) -> ContigModel:
     """Fit `config.method` to the haplotypes of one contig (a donor's copies in neighbouring rows).
+
+    `windows` are the numbers of those to fit, among `contig_windows`.
 
     Raises:
         TrainingError: No haplotypes or variants.
@@ -141,14 +178,27 @@ def fit_contig(
     haploid = bool(absent[1::2].all()) and bool(len(alleles))
     alleles, codes = alleles[~absent], codes[~absent]
     history: tuple[float, ...] = ()
-    chain: HiddenChain | Mosaic
+    chain: HiddenChain | WindowedChain | Mosaic
     method = spec("haplotypes", config.method)
-    if method.fitted_by == "em":
-        chain, history = _fit_anchmm(
-            alleles, codes, n_ancestries, config, centimorgans if has_map else None, key, checkpoint_dir
-        )
-    else:
+    if method.fitted_by != "em":
         chain = method.build(alleles, codes, n_ancestries, centimorgans)
+    else:
+        fitted = {}
+        bounds = contig_windows(len(variants), config)
+        for number in windows:
+            start, stop = bounds[number]
+            name = () if len(bounds) == 1 else ("window", number)
+            fitted[number], passes = _fit_anchmm(
+                alleles[:, start:stop],
+                codes,
+                n_ancestries,
+                config,
+                centimorgans[start:stop] if has_map else None,
+                rng.child(key, *name) if name else key,
+                checkpoint_dir if checkpoint_dir is None or not name else checkpoint_dir / f"{number:03d}",
+            )
+            history += passes
+        chain = fitted[0] if len(bounds) == 1 else WindowedChain(np.array(bounds), fitted)
     if method.copies:
         log.warning("method '%s' copies stretches of its training haplotypes: it is not private", method.id)
     return ContigModel(contig, variants, chain, haploid, history)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ from genesim.config.model import HaplotypeConfig
 from genesim.config.scenario import Pulse
 from genesim.console import log, progress
 from genesim.data.genotypes.record import ABSENT, MISSING, Genotypes
+from genesim.data.genotypes.write_blocks import write_genotype_blocks
 from genesim.data.ploidy import Intervals, expected_copies, kind_of, set_ploidy, sexes
 from genesim.errors import ConfigError, JoinError, TrainingError
 from genesim.estimators.haplotype_admixture import Shares, sample_admixed
-from genesim.estimators.haplotype_contig import ContigModel, fit_contig
+from genesim.estimators.haplotype_contig import ContigModel, contig_windows, fit_contig
 from genesim.estimators.haplotype_inputs import (
     ALL,
     aligned_alleles,
@@ -29,6 +31,7 @@ from genesim.estimators.haplotype_inputs import (
     training_copies,
 )
 from genesim.models.catalog import card, spec
+from genesim.models.haplotypes.windows import WindowedChain
 from genesim.provenance.record import Provenance
 from genesim.train.store import load_model, save_model
 
@@ -96,6 +99,7 @@ class HaplotypeModel:
         genetic_map: pd.DataFrame | None = None,
         sex: pd.Series | None = None,
         par: Intervals | None = None,
+        shard: tuple[int, int] | None = None,
     ) -> HaplotypeModel:
         """Learn from phased genotypes.
 
@@ -109,6 +113,8 @@ class HaplotypeModel:
             sex: `female` or `male`, indexed by donor: makes calls of chrX, chrY and MT those of the copies that
                 donors have (`set_ploidy`), so that males called homozygous on chrX count once too.
             par: Pseudoautosomal regions of chrX, 0-based half-open; by the contig's length where None.
+            shard: `(k, n)`, k from 0, fits every n-th window of the contigs only; `join` makes the n shards, fitted
+                anywhere, the very model that one fit gives.
 
         Raises:
             VcfError: An unphased heterozygote.
@@ -132,9 +138,17 @@ class HaplotypeModel:
         copying = spec("haplotypes", config.method).copies
         names = geno.variants["contig"].to_numpy(object)
         frequency = np.nan_to_num(geno.allele_frequency())
-        parts = []
+        k, n_shards = shard or (0, 1)
+        if not 0 <= k < n_shards:
+            raise ConfigError(f"shard {k} of {n_shards}", where="fit", remedy="count shards from 0")
+        parts, n_windows = [], 0
         for number, contig in enumerate(dict.fromkeys(names)):
             rows = np.flatnonzero(names == contig)
+            here = np.arange(n_windows, n_windows + len(contig_windows(len(rows), config)))
+            n_windows += len(here)
+            mine = np.flatnonzero(here % n_shards == k)
+            if not len(mine):
+                continue
             variants = geno.variants.iloc[rows].assign(frequency=frequency[rows])
             log.info("haplotypes of contig %s: %d variants", contig, len(rows))
             alleles = haplotypes[:, rows]
@@ -154,10 +168,43 @@ class HaplotypeModel:
                     has_map=genetic_map is not None,
                     key=rng.key(seed, KIND, contig),
                     checkpoint_dir=None if checkpoint_dir is None else Path(checkpoint_dir) / f"{number:03d}",
+                    windows=mine.tolist(),
                 )
             )
         mix = {name: float(np.mean(labels == name)) for name in known}
         return cls(parts, mix, config, seed, geno.contig_lengths)
+
+    @classmethod
+    def join(cls, shards: Sequence[HaplotypeModel]) -> HaplotypeModel:
+        """The model whose shards these are.
+
+        Raises:
+            ConfigError: They are not shards of one fit.
+            TrainingError: A shard is lacking.
+        """
+        if not shards or any(
+            (part.config, part.seed, part.ancestry_mix) != (shards[0].config, shards[0].seed, shards[0].ancestry_mix)
+            for part in shards
+        ):
+            raise ConfigError(
+                "shards differ in their settings, or there are none", where="join", remedy="fit them alike"
+            )
+        found: dict[str, ContigModel] = {}
+        for part in (contig for model in shards for contig in model.contigs):
+            found[part.contig] = found[part.contig].joined(part) if part.contig in found else part
+        first = shards[0]
+        order = list(dict.fromkeys([*first.contig_lengths, *found]))
+        whole = cls(
+            sorted(found.values(), key=lambda part: order.index(part.contig)),
+            first.ancestry_mix,
+            first.config,
+            first.seed,
+            first.contig_lengths,
+        )
+        for part in whole.contigs:
+            if isinstance(part.chain, WindowedChain):
+                part.chain.check_complete()
+        return whole
 
     def assign_ancestry(
         self,
@@ -252,6 +299,52 @@ class HaplotypeModel:
             for part in progress(self.contigs, "haplotypes")
         ]
         return self.genotypes(alleles, index)
+
+    def write_sample(
+        self,
+        path: str | Path,
+        n_donors: int,
+        ancestry: Mapping[str, int | float] | None = None,
+        seed: int = 0,
+        donors: Sequence[str] | None = None,
+        sex: pd.Series | None = None,
+        par: Intervals | None = None,
+        provenance: Provenance | None = None,
+    ) -> Path:
+        """Draw new donors straight into a VCF or BCF, a run of variants at a time: for more than memory holds.
+
+        Args:
+            path: `.bcf` (fastest), `.vcf.gz` or `.vcf`; the file holds what `sample` with the same arguments gives.
+            n_donors, ancestry, seed, donors, sex, par: See `sample`.
+            provenance: Adds its header lines; how the sample was made where None.
+
+        Raises:
+            ConditionError, ConfigError: See `assign_ancestry` and `sample_for`.
+            ResourceError: The file cannot be written.
+        """
+        drawn = self.assign_ancestry(n_donors, ancestry, donors)
+        index = pd.Index([str(donor) for donor in drawn.index], dtype=object, name="donor")
+        codes = np.repeat(ancestry_codes(drawn.to_numpy(object), self.ancestries), 2)
+        labels = None if sex is None else sexes(sex, index)
+
+        def blocks() -> Iterator[np.ndarray]:
+            for part in progress(self.contigs, "haplotypes"):
+                keys = rng.keys(rng.key(seed, KIND, part.contig), [(donor, copy) for donor in index for copy in (0, 1)])
+                at = 0
+                for alleles, _ in part.chain.walk(keys, codes):
+                    here = replace(part, variants=part.variants.iloc[at : at + alleles.shape[1]])
+                    at += alleles.shape[1]
+                    yield self.with_ploidy(here, alleles, labels, par)
+
+        write_genotype_blocks(
+            path,
+            self.variants.drop(columns="frequency"),
+            index,
+            dict(self.contig_lengths),
+            blocks(),
+            provenance or Provenance("sample haplotypes", seed, {"n_donors": n_donors}),
+        )
+        return Path(path)
 
     def sample_admixed(
         self,

@@ -29,8 +29,9 @@ from genesim.models.haplotypes.forward_backward import (
     posterior,
 )
 
-SAMPLE_CHUNK = 512  # haplotypes drawn in one compiled call, at most
-SAMPLE_NUMBERS = 16_000_000  # alleles drawn in one compiled call, at most: about 300 MB of working memory
+SAMPLE_CHUNK = 4096  # haplotypes drawn in one compiled call, at most
+SAMPLE_NUMBERS = 16_000_000  # alleles drawn in one compiled call, at most
+WALK_BLOCKS = 128  # blocks that `walk` draws at a time
 GROUP_STREAM = 2**31 - 1  # folded into a haplotype's key for its group; blocks fold in their number
 
 
@@ -302,7 +303,7 @@ class HiddenChain(nnx.Module):
         """
         local = codes[:, :: self.block_size] if codes.shape[1] > 1 else codes
         if self.n_groups == self.n_ancestries:
-            return local
+            return local  # every ancestry is one group, in the same order
         uniform = np.asarray(jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, GROUP_STREAM)))(keys))
         shares = np.broadcast_to(self.groups[...], (len(codes), *self.groups[...].shape)).copy()
         if given is not None and codes.shape[1] == 1:
@@ -313,6 +314,73 @@ class HiddenChain(nnx.Module):
         cumulative = shares.cumsum(2)
         picked = (cumulative <= uniform[:, None, None] * cumulative[:, :, -1:]).sum(2)
         return np.take_along_axis(picked, local, axis=1)
+
+    def head(self, n_variants: int) -> HiddenChain:
+        """The chain of the blocks that hold the first variants."""
+        n_blocks = -(-n_variants // self.block_size)
+        return HiddenChain(
+            self.transitions[...][:, :n_blocks],
+            self.emission[...][: n_blocks * self.block_size],
+            self.groups[...],
+            block_size=self.block_size,
+            window=self.window * self.block_size,
+            chunk=self.chunk,
+        )
+
+    def _run(
+        self, keys: jax.Array, groups: np.ndarray, given: np.ndarray | None, first: int, last: int, state: np.ndarray
+    ) -> Draw:
+        """Blocks `first` to `last` (exclusive) after `state`; `groups` [haplotype, block] or [haplotype, 1]."""
+        variants = slice(first * self.block_size, min(last * self.block_size, self.n_variants))
+        emission = self.emission[...][variants]
+        transitions = self.transitions[...] if last - first == self.n_blocks else self.transitions[...][:, first:last]
+        alleles = np.zeros((len(groups), emission.shape[0]), np.int8)
+        states = np.zeros((len(groups), last - first), np.int16)
+        for rows, padded in chunks(np.arange(len(groups)), sample_chunk(emission.shape[0])):
+            local = groups[padded, first:last] if groups.shape[1] > 1 else groups[padded]
+            drawn, path = _draw(
+                transitions,
+                emission,
+                keys[padded],
+                jnp.broadcast_to(jnp.asarray(local), (len(padded), last - first)).T,
+                None if given is None else jnp.asarray(given[padded, variants]),
+                jnp.int32(first),
+                jnp.asarray(state[padded]),
+                self.block_size,
+            )
+            here = np.asarray(drawn).transpose(1, 0, 2).reshape(len(padded), -1)
+            alleles[rows], states[rows] = here[: len(rows), : alleles.shape[1]], np.asarray(path).T[: len(rows)]
+        return Draw(alleles, states)
+
+    def walk(
+        self,
+        key: jax.Array,
+        ancestry: Int[np.ndarray, " haplotype"] | Int[np.ndarray, "haplotype variant"],
+        prefix: Int8[np.ndarray, "haplotype prefix"] | None = None,
+    ) -> Iterator[Draw]:
+        """Draw one haplotype a row of `ancestry`, a run of variants at a time: what `sample` draws, in less memory.
+
+        Args:
+            key, ancestry: See `sample`.
+            prefix: Alleles of the first variants, all known; what follows is drawn given them, and yielded.
+        """
+        codes = local_ancestry(ancestry, self.n_ancestries, self.n_variants)
+        keys = row_keys(key, len(codes))
+        first, state = 0, np.zeros(len(codes), int)
+        if prefix is None:
+            groups = self._drawn_groups(keys, codes, None)
+        else:
+            head = self.head(prefix.shape[1])
+            given = np.full((len(codes), head.n_variants), -1, np.int8)
+            given[:, : prefix.shape[1]] = prefix
+            groups = (head if codes.shape[1] == 1 else self)._drawn_groups(keys, codes, given)
+            drawn = head._run(keys, groups, given, 0, head.n_blocks, state)
+            first, state = head.n_blocks, drawn.states[:, -1].astype(int)
+            yield Draw(drawn.alleles[:, prefix.shape[1] :], drawn.states)
+        for start in range(first, self.n_blocks, WALK_BLOCKS):
+            drawn = self._run(keys, groups, None, start, min(start + WALK_BLOCKS, self.n_blocks), state)
+            state = drawn.states[:, -1].astype(int)
+            yield drawn
 
     def sample(
         self,
@@ -334,20 +402,4 @@ class HiddenChain(nnx.Module):
         if given is not None:
             given = check_alleles(given, self.n_variants)
         groups = self._drawn_groups(keys, codes, given)
-        alleles = np.zeros((len(codes), self.n_variants), np.int8)
-        states = np.zeros((len(codes), self.n_blocks), np.int16)
-        for rows, padded in chunks(np.arange(len(codes)), sample_chunk(self.n_variants)):
-            local = jnp.broadcast_to(jnp.asarray(groups[padded]), (len(padded), self.n_blocks)).T
-            drawn, path = _draw(
-                self.transitions[...],
-                self.emission[...],
-                keys[padded],
-                local,
-                None if given is None else jnp.asarray(given[padded]),
-                jnp.int32(0),
-                jnp.zeros(len(padded), int),
-                self.block_size,
-            )
-            here = np.asarray(drawn).transpose(1, 0, 2).reshape(len(padded), -1)
-            alleles[rows], states[rows] = here[: len(rows), : self.n_variants], np.asarray(path).T[: len(rows)]
-        return Draw(alleles, states)
+        return self._run(keys, groups, given, 0, self.n_blocks, np.zeros(len(codes), int))

@@ -11,6 +11,7 @@ baseline, and for openly licensed panels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, ClassVar
 
@@ -195,6 +196,12 @@ class Mosaic(nnx.Module):
             )
             alleles[rows], states[rows] = (np.asarray(part)[: len(rows)] for part in drawn)
         return Draw(alleles, states)
+
+    def walk(
+        self, key: jax.Array, ancestry: Int[np.ndarray, " haplotype"] | Int[np.ndarray, "haplotype variant"]
+    ) -> Iterator[Draw]:
+        """What `sample` draws, in one piece."""
+        yield self.sample(key, ancestry)
 
     def _walk_rows(self, alleles: np.ndarray, ancestry: np.ndarray, posterior: bool) -> np.ndarray:
         alleles = check_alleles(alleles, self.n_variants)
