@@ -7,16 +7,19 @@ from typing import Annotated
 
 import typer
 
-from genesim.cli.options import Cohort, Config, DryRun, Out, Quiet, Seed, begin, planned, say
+from genesim.cli.options import Config, DryRun, Out, Quiet, Seed, begin, planned, say
+from genesim.errors import ConfigError
 
 
 def run(
     model: Annotated[str, typer.Argument(help="expression, haplotypes or effects")],
-    cohort: Cohort,
     out: Out,
+    cohort: Annotated[Path | None, typer.Option(help="Cohort directory; not needed to join.")] = None,
     config: Config = None,
     contig: Annotated[str | None, typer.Option(help="Haplotypes of this contig only.")] = None,
     checkpoints: Annotated[Path | None, typer.Option(help="Folder to resume a killed training from.")] = None,
+    shard: Annotated[str | None, typer.Option(help="k/n: fit the k-th of n shards of the haplotypes only.")] = None,
+    join: Annotated[list[Path] | None, typer.Option(help="Join these shards of a haplotype model; repeat it.")] = None,
     seed: Seed = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -24,12 +27,38 @@ def run(
     """Fit a model on the cohort's training donors."""
     settings, seed = begin(config, seed, quiet)
     if model not in (known := list(type(settings.models).model_fields)):
-        from genesim.errors import ConfigError
-
         raise ConfigError(f"no model is called {model!r}", where="train", remedy=f"choose among {', '.join(known)}")
-    if planned(dry_run, f"train {model} on {cohort}", out):
+    if join and model != "haplotypes":
+        raise ConfigError("only haplotypes are fitted in shards", where="--join", remedy="train haplotypes --join ...")
+    if cohort is None and not join:
+        raise ConfigError("no cohort is given", where="train", remedy="--cohort DIRECTORY")
+    if planned(dry_run, f"train {model} on {cohort}" if not join else f"join {len(join)} shards", out):
         return
-    from genesim.pipeline.train import train
+    from genesim.pipeline.train import join_haplotypes, train
 
-    train(model, cohort, out=out, config=settings.models, contig=contig, seed=seed, checkpoints=checkpoints)
+    if join:
+        join_haplotypes(join, out=out)
+    elif cohort is not None:
+        part = _shard(shard) if shard else None
+        train(
+            model,
+            cohort,
+            out=out,
+            config=settings.models,
+            contig=contig,
+            seed=seed,
+            checkpoints=checkpoints,
+            shard=part,
+        )
     say(quiet, out)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """`2/5` as (1, 5)."""
+    try:
+        number, total = (int(part) for part in text.split("/"))
+    except ValueError:
+        number, total = 0, 0
+    if not 1 <= number <= total:
+        raise ConfigError(f"{text!r} is no shard", where="--shard", remedy="give k/n with k from 1 to n, as 2/5")
+    return number - 1, total

@@ -101,6 +101,8 @@ class HaplotypeConfig(Record):
     """Variants that are fitted together; a longer contig is fitted in windows that overlap, apart from each other."""
     fit_overlap: PositiveInt = 240
     """Variants that a window shares with the next, given which that one is drawn."""
+    shards: PositiveInt = 1
+    """Jobs of the workflow that fit the windows of a contig at the same time; any number gives the same model."""
 
 
 class EffectConfig(Record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -45,9 +46,14 @@ def train_expression(cohort: Cohort, config: ModelsConfig, seed: int, checkpoint
 
 
 def train_haplotypes(
-    cohort: Cohort, config: ModelsConfig, seed: int, checkpoints: Path | None, contig: str | None
+    cohort: Cohort,
+    config: ModelsConfig,
+    seed: int,
+    checkpoints: Path | None,
+    contig: str | None,
+    shard: tuple[int, int] | None = None,
 ) -> HaplotypeModel:
-    """Haplotype model of the training donors' genotypes on one contig, or on all."""
+    """Haplotype model of the training donors' genotypes on one contig, or on all; or one shard of it."""
     genotypes = cohort.genotypes_of("train")
     if contig is not None:
         genotypes = genotypes.subset(variants=genotypes.variants["contig"].to_numpy() == contig)
@@ -57,6 +63,7 @@ def train_haplotypes(
         config=config.haplotypes,
         seed=seed,
         checkpoint_dir=checkpoints,
+        shard=shard,
     )
 
 
@@ -89,6 +96,7 @@ def train(
     contig: str | None = None,
     seed: int = 0,
     checkpoints: str | Path | None = None,
+    shard: tuple[int, int] | None = None,
 ) -> Model:
     """Fit `which` model on the cohort's training donors and save it.
 
@@ -98,6 +106,7 @@ def train(
         out: Model directory to write.
         contig: Only this contig (haplotypes).
         checkpoints: Directory from which a killed training goes on exactly; removed when done.
+        shard: `(k, n)`: only every n-th window of the haplotypes, from the k-th (0 the first); see `join_haplotypes`.
 
     Raises:
         ConfigError: `which` is no model, or `contig` is not in the cohort.
@@ -117,12 +126,26 @@ def train(
     if which == "expression":
         model = train_expression(cohort, config, seed, folder)
     elif which == "haplotypes":
-        model = train_haplotypes(cohort, config, seed, folder, contig)
+        model = train_haplotypes(cohort, config, seed, folder, contig, shard)
     else:
         model = train_effects(cohort, config, seed)
     settings = getattr(config, which).model_dump(mode="json")
     model.save(out, Provenance(f"train {which}", seed, settings, source))
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)  # the model stands; its checkpoints have served
+    log.info("model: %s", out)
+    return model
+
+
+def join_haplotypes(shards: Sequence[str | Path], *, out: str | Path) -> HaplotypeModel:
+    """Make the haplotype model of its shards, which `train` wrote.
+
+    Raises:
+        ArtefactError: A shard is damaged, or no haplotype model.
+        ConfigError, TrainingError: They are not the shards of one model, or one is lacking.
+    """
+    model = HaplotypeModel.join([HaplotypeModel.load(path) for path in shards])
+    inputs = {str(number): hash_input(path) for number, path in enumerate(shards)}
+    model.save(out, Provenance("train haplotypes", model.seed, model.config.model_dump(mode="json"), inputs))
     log.info("model: %s", out)
     return model

@@ -151,6 +151,26 @@ def test_parts_give_the_same_as_one_piece(genesim: Any, arguments: dict[str, lis
         assert same(whole, joined)
 
 
+def test_haplotypes_trained_in_shards_and_joined(genesim: Any, results: Path, tmp_path: Path, config: Any) -> None:
+    settings = {"n_states": 3, "n_passes": 1, "fit_window": 40, "fit_overlap": 6, "block_size": 3}
+    run = ["--config", config(models={"haplotypes": settings}), "--cohort", results / "cohort", "--contig", "21"]
+    assert genesim("train", "haplotypes", *run, "--out", tmp_path / "whole").code == 0
+    whole = gs.load(tmp_path / "whole")
+    assert len(whole.contigs[0].chain.bounds) > 2
+    joins: list[object] = []
+    for shard in ("1/2", "2/2"):
+        out = tmp_path / shard.replace("/", "of")
+        assert genesim("train", "haplotypes", *run, "--shard", shard, "--out", out).code == 0
+        joins += ["--join", out]
+    assert genesim("train", "haplotypes", *joins, "--out", tmp_path / "joined").code == 0
+    drawn, expected = (model.sample(5, seed=1) for model in (gs.load(tmp_path / "joined"), whole))
+    assert (drawn.alleles == expected.alleles).all()
+    for wrong in ("0/2", "3/2", "two"):
+        assert genesim("train", "haplotypes", *run, "--shard", wrong, "--out", tmp_path / "x").code != 0
+    assert genesim("train", "haplotypes", *joins[:2], "--out", tmp_path / "x").code != 0
+    assert not (tmp_path / "x").exists()
+
+
 def test_python_functions_do_what_the_commands_do(
     genesim: Any, arguments: dict[str, list[object]], inputs: dict[str, Any], tmp_path: Path, results: Path
 ) -> None:

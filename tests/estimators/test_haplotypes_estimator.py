@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from genesim.config.inputs import GenotypePolicy
 from genesim.config.model import HaplotypeConfig
+from genesim.data.genotypes import read_genotypes
 from genesim.data.genotypes.record import Genotypes
 from genesim.errors import ArtefactError, ConditionError, ConfigError, JoinError, TrainingError, VcfError
 from genesim.estimators import haplotype_contig
@@ -74,6 +76,69 @@ def test_a_donor_depends_on_seed_contig_and_id_only(fitted: HaplotypeModel) -> N
     np.testing.assert_array_equal(alone.alleles[:, 0], drawn.alleles[:, 1])
     assert (fitted.sample_for(labels, seed=5).alleles != drawn.alleles).any()
     assert len(np.unique(drawn.alleles[:, [0, 2]].reshape(24, 4), axis=1).T) > 1  # same ancestry, other donor
+
+
+def windowed() -> HaplotypeConfig:
+    return SMALL.model_copy(update={"fit_window": 14, "fit_overlap": 4, "block_size": 2, "n_passes": 1})
+
+
+def test_shards_joined_are_the_model_fitted_at_once(tmp_path: Path) -> None:
+    geno, ancestry = genotypes(sizes={"21": 30, "22": 12})
+    whole = HaplotypeModel.fit(geno, ancestry, config=windowed())
+    shards = [HaplotypeModel.fit(geno, ancestry, config=windowed(), shard=(k, 3)) for k in range(3)]
+    for number, shard in enumerate(shards):
+        shard.save(tmp_path / str(number))
+    joined = HaplotypeModel.join([HaplotypeModel.load(tmp_path / str(number)) for number in (2, 0, 1)])
+    joined.save(tmp_path / "joined")
+    for model in (joined, HaplotypeModel.load(tmp_path / "joined")):
+        np.testing.assert_array_equal(model.sample(6, seed=2).alleles, whole.sample(6, seed=2).alleles)
+        pd.testing.assert_series_equal(model.log_likelihood(geno, ancestry), whole.log_likelihood(geno, ancestry))
+    with pytest.raises(TrainingError, match="not fitted"):
+        HaplotypeModel.join(shards[:1] + shards[2:])
+    with pytest.raises(ConfigError, match="settings"):
+        HaplotypeModel.join([shards[0], HaplotypeModel.fit(geno, ancestry, config=windowed(), shard=(1, 3), seed=1)])
+    with pytest.raises(ConfigError, match="shard 3 of 3"):
+        HaplotypeModel.fit(geno, ancestry, config=windowed(), shard=(3, 3))
+
+
+def test_ld_across_a_seam_is_that_of_the_data_and_not_that_of_windows_apart() -> None:
+    geno, ancestry = genotypes(400, sizes={"21": 24})
+    config = windowed().model_copy(update={"n_passes": 8, "block_size": 1})
+    model = HaplotypeModel.fit(geno, ancestry, config=config)
+    (_, end), (_, _) = model.contigs[0].chain.bounds  # type: ignore[union-attr]
+    drawn = model.sample(400, seed=1).haplotypes()
+    real = geno.haplotypes()
+
+    def across(x: np.ndarray) -> np.ndarray:
+        """r of every variant of the last three before the seam with the first three behind it."""
+        r = np.corrcoef(x[:, end - 3 : end + 3].T)
+        return np.nan_to_num(r[:3, 3:])
+
+    error = np.abs(across(drawn) - across(real)).max()
+    apart = drawn.copy()
+    apart[:, end:] = np.random.default_rng(0).permutation(apart[:, end:])
+    assert error < 0.2  # SE of r with 800 haplotypes of either kind: .05
+    assert np.abs(across(apart) - across(real)).max() > 0.4
+
+
+@pytest.mark.parametrize("name", ["new.bcf", "new.vcf.gz"])
+def test_what_is_written_is_what_is_drawn(tmp_path: Path, name: str) -> None:
+    geno, ancestry = genotypes(sizes={"21": 30, "X": 12})
+    behind_par1 = geno.variants["start"] + 5_000_000 * (geno.variants["contig"] == "X")
+    geno = dataclasses.replace(
+        geno,
+        variants=geno.variants.assign(start=behind_par1),
+        contig_lengths={"21": 50_000, "X": 155_270_560},  # GRCh37
+    )
+    model = HaplotypeModel.fit(geno, ancestry, config=windowed())
+    sex = pd.Series(["female", "male", "male"], index=["a", "b", "c"])
+    drawn = model.sample(3, {"YRI": 2, "FIN": 1}, seed=5, donors=list(sex.index), sex=sex)
+    assert (drawn.alleles[30:, 1, 1] == -2).any()
+    path = model.write_sample(tmp_path / name, 3, {"YRI": 2, "FIN": 1}, seed=5, donors=list(sex.index), sex=sex)
+    policy = GenotypePolicy(min_allele_count=0, max_missing=1.0)
+    found = read_genotypes(path, policy=policy)
+    np.testing.assert_array_equal(found.alleles, drawn.alleles)
+    pd.testing.assert_index_equal(found.variants.index, drawn.variants.index, check_names=False)
 
 
 def test_contigs_fitted_apart_are_the_contigs_fitted_together() -> None:

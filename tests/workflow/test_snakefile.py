@@ -60,6 +60,16 @@ def test_a_bare_dry_run_schedules_every_rule_and_writes_below_results(tmp_path: 
         assert all(path.startswith(str(tmp_path)) for path in paths)
 
 
+def test_shards_of_haplotypes_are_fitted_by_jobs_of_their_own_and_joined(tmp_path: Path) -> None:
+    config = (f"pathvars={{results: {tmp_path}}}", "models={haplotypes: {shards: 3}}")
+    shown = snakemake("-n", "--config", *config)
+    text = shown.stdout + shown.stderr
+    assert shown.returncode == 0, text
+    n_contigs = len(re.findall(r"^rule train_haplotypes:$", text, re.M))
+    assert n_contigs >= 1
+    assert len(re.findall(r"^rule train_haplotypes_shard:$", text, re.M)) == 3 * n_contigs
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [
@@ -106,7 +116,7 @@ def test_a_missing_input_is_named(tmp_path: Path) -> None:
 
 def test_every_rule_declares_what_a_cluster_and_a_reader_need() -> None:
     blocks = rule_blocks()
-    assert set(blocks) == RULES
+    assert set(blocks) == RULES | {"train_haplotypes_shard"}
     for name, block in blocks.items():
         for directive in ("output", "log", "benchmark", "conda", "threads", "resources", "shell"):
             assert re.search(rf"^ +{directive}:$|^ +{directive}: \S", block, re.M), f"{name} has no {directive}"

@@ -17,6 +17,7 @@ CONTIGS = list(INPUTS.contigs)
 
 wildcard_constraints:
     contig="|".join(map(re.escape, CONTIGS)),
+    shard=r"\d+",
 
 
 def section(*names, **parts):

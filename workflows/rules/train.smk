@@ -23,29 +23,85 @@ rule train_expression:
         " --out {params.out:q} --checkpoints {params.checkpoints:q} > {log:q} 2>&1"
 
 
-rule train_haplotypes:
-    input:
-        cohort="<results>/cohort/manifest.sha256",
-    output:
-        "<results>/models/haplotypes/{contig}/manifest.sha256",
-    log:
-        "<logs>/train_haplotypes.{contig}.log",
-    benchmark:
-        "<benchmarks>/train_haplotypes.{contig}.tsv"
-    conda:
-        "../envs/genesim.yaml"
-    threads: 1
-    resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=120,
-    params:
-        config=models_section("haplotypes"),
-        cohort=lambda wildcards, input: folder(input.cohort),
-        out=lambda wildcards, output: folder(output[0]),
-        checkpoints=lambda wildcards: f"{RESULTS}/checkpoints/haplotypes-{wildcards.contig}",
-    shell:
-        "genesim train haplotypes --config {params.config:q} --cohort {params.cohort:q}"
-        " --out {params.out:q} --contig {wildcards.contig:q} --checkpoints {params.checkpoints:q} > {log:q} 2>&1"
+if RUN.models.haplotypes.shards > 1:
+
+    rule train_haplotypes_shard:
+        input:
+            cohort="<results>/cohort/manifest.sha256",
+        output:
+            "<results>/parts/haplotypes/{contig}/{shard}/manifest.sha256",
+        log:
+            "<logs>/train_haplotypes.{contig}.{shard}.log",
+        benchmark:
+            "<benchmarks>/train_haplotypes.{contig}.{shard}.tsv"
+        conda:
+            "../envs/genesim.yaml"
+        threads: 1
+        resources:
+            mem_mb=lambda wildcards, attempt: 8000 * attempt,
+            runtime=120,
+        params:
+            config=models_section("haplotypes"),
+            cohort=lambda wildcards, input: folder(input.cohort),
+            out=lambda wildcards, output: folder(output[0]),
+            checkpoints=lambda wildcards: f"{RESULTS}/checkpoints/haplotypes-{wildcards.contig}-{wildcards.shard}",
+            n=RUN.models.haplotypes.shards,
+        shell:
+            "genesim train haplotypes --config {params.config:q} --cohort {params.cohort:q}"
+            " --out {params.out:q} --contig {wildcards.contig:q} --shard {wildcards.shard}/{params.n}"
+            " --checkpoints {params.checkpoints:q} > {log:q} 2>&1"
+
+    rule train_haplotypes:
+        input:
+            expand(
+                "<results>/parts/haplotypes/{{contig}}/{shard}/manifest.sha256",
+                shard=range(1, RUN.models.haplotypes.shards + 1),
+            ),
+        output:
+            "<results>/models/haplotypes/{contig}/manifest.sha256",
+        log:
+            "<logs>/train_haplotypes.{contig}.log",
+        benchmark:
+            "<benchmarks>/train_haplotypes.{contig}.tsv"
+        conda:
+            "../envs/genesim.yaml"
+        threads: 1
+        resources:
+            mem_mb=lambda wildcards, attempt: 8000 * attempt,
+            runtime=30,
+        params:
+            shards=lambda wildcards, input: [
+                text for path in input for text in ("--join", folder(path))
+            ],
+            out=lambda wildcards, output: folder(output[0]),
+        shell:
+            "genesim train haplotypes {params.shards:q} --out {params.out:q} > {log:q} 2>&1"
+
+else:
+
+    rule train_haplotypes:
+        input:
+            cohort="<results>/cohort/manifest.sha256",
+        output:
+            "<results>/models/haplotypes/{contig}/manifest.sha256",
+        log:
+            "<logs>/train_haplotypes.{contig}.log",
+        benchmark:
+            "<benchmarks>/train_haplotypes.{contig}.tsv"
+        conda:
+            "../envs/genesim.yaml"
+        threads: 1
+        resources:
+            mem_mb=lambda wildcards, attempt: 8000 * attempt,
+            runtime=120,
+        params:
+            config=models_section("haplotypes"),
+            cohort=lambda wildcards, input: folder(input.cohort),
+            out=lambda wildcards, output: folder(output[0]),
+            checkpoints=lambda wildcards: f"{RESULTS}/checkpoints/haplotypes-{wildcards.contig}",
+        shell:
+            "genesim train haplotypes --config {params.config:q} --cohort {params.cohort:q}"
+            " --out {params.out:q} --contig {wildcards.contig:q} --checkpoints {params.checkpoints:q} > {log:q} 2>&1"
 
 
 rule train_effects:

@@ -376,7 +376,8 @@ class HiddenChain(nnx.Module):
             groups = (head if codes.shape[1] == 1 else self)._drawn_groups(keys, codes, given)
             drawn = head._run(keys, groups, given, 0, head.n_blocks, state)
             first, state = head.n_blocks, drawn.states[:, -1].astype(int)
-            yield Draw(drawn.alleles[:, prefix.shape[1] :], drawn.states)
+            if prefix.shape[1] < head.n_variants:
+                yield Draw(drawn.alleles[:, prefix.shape[1] :], drawn.states)
         for start in range(first, self.n_blocks, WALK_BLOCKS):
             drawn = self._run(keys, groups, None, start, min(start + WALK_BLOCKS, self.n_blocks), state)
             state = drawn.states[:, -1].astype(int)
