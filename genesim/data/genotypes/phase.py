@@ -47,7 +47,7 @@ def phase(
     as they are. A haploid call is given to the program as homozygous and comes back haploid.
 
     Args:
-        geno: Genotypes of at least two donors.
+        geno: Genotypes of at least two donors, or of one beside a reference.
         genetic_map: Columns `contig` (or `chr`), `pos` (1-based) and `cM`; without it the program assumes 1 cM/Mb.
         method: The program; "auto" takes Beagle, else SHAPEIT4.
         reference: Phased genotypes, or a phased VCF of them (SHAPEIT4: with its index). Variants that it
@@ -62,11 +62,12 @@ def phase(
 
     Raises:
         ConfigError: The program is not installed, or `method` is none.
-        InputError: A genetic map without the columns or contigs, or fewer than two donors.
+        InputError: A genetic map without the columns, or one donor alone.
+        JoinError: A genetic map or reference without a contig.
         VcfError: The program failed, or gave back something else than it was given.
     """
     program = find_program(method)
-    if geno.n_donors < 2:
+    if geno.n_donors < 2 and reference is None:
         raise InputError("there is one donor", where="genotypes", remedy="phase the donors of a cohort together")
     alleles, phased = geno.alleles.copy(), geno.phased.copy()
     counts: Counter[str] = Counter(phase_heterozygotes=0, phase_imputed_calls=0, phase_variants_left=0)
@@ -137,7 +138,7 @@ def _phase_contig(
         panel = str(reference) if reference is not None else None
         if isinstance(reference, Genotypes):
             panel = str(folder / "panel.vcf.gz")
-            write_vcf(reference.subset(variants=(reference.variants["contig"] == contig).to_numpy()), panel)
+            write_vcf(_panel(reference, contig), panel)
         beagle = Path(program).name == "beagle"
         table = None
         if genetic_map is not None:
@@ -164,6 +165,15 @@ def _phase_contig(
                 remedy="correct what it names, leave out the contig, or use another method",
             )
         return read_genotypes(out, policy=_EVERYTHING)
+
+
+def _panel(reference: Genotypes, contig: str) -> Genotypes:
+    """The reference on one contig, by its name in the genotypes."""
+    names = reference.variants["contig"]
+    theirs = reconcile_contigs(names.unique(), [contig], where="reference")[contig]
+    part = reference.subset(variants=(names == theirs).to_numpy())
+    lengths = {contig: reference.contig_lengths.get(theirs)}
+    return replace(part, variants=part.variants.assign(contig=contig), contig_lengths=lengths)
 
 
 def _map_text(genetic_map: pd.DataFrame, contig: str, beagle: bool) -> str:
