@@ -14,7 +14,7 @@ FEW, MANY, HELD = 20, 150, 60
 
 
 def _split_populations(seed: int) -> tuple[Genotypes, pd.Series, Genotypes]:
-    """Two populations that parted 600 generations ago: training (20 and 150 donors), and held-out donors of the first."""
+    """Populations that parted 600 generations ago: 20 and 150 training donors, and held-out ones of the first."""
     msprime = pytest.importorskip("msprime", reason="the workflow extra is not installed")
     demography = msprime.Demography()
     for name in ("small", "large", "old"):
