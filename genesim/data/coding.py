@@ -23,6 +23,7 @@ class CodingTranscript:
     """The coding part of one transcript.
 
     Attributes:
+        gene: Its gene_id.
         exons: Coding exons (start, end), 0-based half-open, in the order of the contig.
         frame: Bases before the first whole codon (0 unless the annotation lacks the start).
     """
@@ -70,7 +71,8 @@ def read_coding(
     where = os.fspath(path)
     wanted = list(dict.fromkeys(genes))
     exons: dict[tuple[str, str], list[tuple[int, int, int]]] = {}
-    about: dict[tuple[str, str], tuple[str, str, str, int]] = {}
+    about: dict[tuple[str, str], tuple[str, str, str, int]] = {}  # gene_name, contig, strand, rank of the tag
+    ids: dict[tuple[str, str], str] = {}
     n_cds = 0
     for number, line in annotation_lines(Path(path)):
         fields = line.split("\t")
@@ -93,6 +95,7 @@ def read_coding(
             rank = next(
                 (i for i, tag in enumerate(_PREFERRED) if any(h.startswith(tag) for h in held)), len(_PREFERRED)
             )
+            ids[key] = tags["gene_id"]
             about[key] = (tags.get("gene_name", tags["gene_id"]), fields[0], fields[6], rank)
     if not n_cds:
         raise InputError("holds no CDS lines", where=where, remedy="give a GTF with coding sequences")
@@ -111,7 +114,13 @@ def read_coding(
         parts = sorted(exons[key])
         frame = parts[-1][2] if strand == "-" else parts[0][2]
         ranges = tuple((start, end) for start, end, _ in parts)
-        found[gene] = CodingTranscript(gene, name, key[1], rename[contig] if rename else contig, strand, ranges, frame)
+        found[gene] = CodingTranscript(
+            ids[key], name, key[1], rename[contig] if rename else contig, strand, ranges, frame
+        )
+    chosen = [transcript.gene for transcript in found.values()]
+    if len(set(chosen)) < len(chosen):
+        twice = next(gene for gene in chosen if chosen.count(gene) > 1)
+        raise JoinError(f"gene '{twice}' is named twice", where="genes", remedy="name it once, by gene_id or gene_name")
     return found
 
 

@@ -18,6 +18,8 @@ from genesim.console import log
 from genesim.data.cohort import Cohort, load_cohort
 from genesim.data.expression import read_expression
 from genesim.data.genotypes import Genotypes, read_genotypes
+from genesim.data.genotypes.record import ABSENT
+from genesim.data.ploidy import kind_of
 from genesim.data.write import write_csv, write_parquet
 from genesim.errors import JoinError
 from genesim.estimators.effects import EffectModel
@@ -125,19 +127,27 @@ def _haplotype_scores(
         train, ancestry=known.reindex(train.donors), config=HaplotypeConfig(method="independent"), seed=seed
     ).sample_for(ancestry.reindex(made.donors), seed=rng.seed(seed, "evaluate", "null"))
 
-    def both(labels: pd.Series, source: Genotypes) -> np.ndarray:
-        return np.repeat(labels.reindex(source.donors).astype(str).to_numpy(), 2)
+    def whole(source: Genotypes, labels: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        """Haplotypes and their labels; on sex chromosomes and MT without the copies that donors lack."""
+        haplotypes = source.haplotypes()
+        own = np.repeat(labels.reindex(source.donors).astype(str).to_numpy(), 2)
+        if kind_of(contig) == "autosome":
+            return haplotypes, own
+        kept = (haplotypes != ABSENT).all(axis=1) & (haplotypes >= 0).any(axis=1)
+        return haplotypes[kept], own[kept]
 
+    sets = {"test": whole(test, known), "simulated": whole(made, ancestry)}
+    sets |= {"train": whole(train, known), "null": whole(null, ancestry)}
     return evaluate_haplotypes(
-        test.haplotypes(),
-        made.haplotypes(),
-        train.haplotypes(),
-        null.haplotypes(),
+        sets["test"][0],
+        sets["simulated"][0],
+        sets["train"][0],
+        sets["null"][0],
         position=test.variants["start"].to_numpy(),
-        ancestry_test=both(known, test),
-        ancestry_simulated=both(ancestry, made),
-        ancestry_train=both(known, train),
-        ancestry_null=both(ancestry, null),
+        ancestry_test=sets["test"][1],
+        ancestry_simulated=sets["simulated"][1],
+        ancestry_train=sets["train"][1],
+        ancestry_null=sets["null"][1],
         seed=seed,
         config=config,
         subject=f"haplotypes {contig}",

@@ -11,6 +11,7 @@ import pandas as pd
 from genesim.config.model import ModelsConfig
 from genesim.console import log
 from genesim.data.cohort import Cohort, load_cohort
+from genesim.data.ploidy import FEMALE, MALE, kind_of
 from genesim.errors import ConfigError
 from genesim.estimators.effects import EffectModel
 from genesim.estimators.expression import ExpressionModel
@@ -57,9 +58,15 @@ def train_haplotypes(
     genotypes = cohort.genotypes_of("train")
     if contig is not None:
         genotypes = genotypes.subset(variants=genotypes.variants["contig"].to_numpy() == contig)
+    sex = cohort.donors["sex"].reindex(genotypes.donors)
+    known = sex.isin([FEMALE, MALE]).all()
+    special = sorted({str(c) for c in genotypes.variants["contig"].unique() if kind_of(str(c)) != "autosome"})
+    if special and not known:
+        log.warning("contigs %s: copies are taken as called, for the sex of some donors is not known", special)
     return HaplotypeModel.fit(
         genotypes,
         ancestry=cohort.donors["ancestry"].reindex(genotypes.donors),
+        sex=sex if special and known else None,
         config=config.haplotypes,
         seed=seed,
         checkpoint_dir=checkpoints,

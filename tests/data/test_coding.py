@@ -29,7 +29,7 @@ def test_codons_follow_the_strand_over_exon_borders(tmp_path: Path) -> None:
     )
     found = read_coding(path, ["ENSG00000000001", "NENSG00000000002.1"], ["1"])
     plus, minus = found.values()
-    assert plus.contig == "1"
+    assert (plus.contig, plus.gene, minus.gene) == ("1", "ENSG00000000001.2", "ENSG00000000002.1")
     assert plus.exons == ((10, 14), (20, 25))
     np.testing.assert_array_equal(plus.codons, [[10, 11, 12], [13, 20, 21], [22, 23, 24]])
     assert plus.introns == [(14, 20)]
@@ -44,8 +44,22 @@ def test_the_tagged_transcript_wins_and_else_the_longest(tmp_path: Path) -> None
     assert read_coding(path, ["g"])["g"].transcript == "short"
     with pytest.raises(JoinError, match="gene 'z'"):
         read_coding(path, ["z"])
+    with pytest.raises(JoinError, match="named twice"):
+        read_coding(path, ["g", "Ng"])
     with pytest.raises(JoinError, match="gene 'g'"):
         read_coding(path, ["g"], ["2"])
     path.write_text('chr1\tx\tgene\t1\t9\t.\t+\t.\tgene_id "g";\n')
     with pytest.raises(InputError, match="no CDS"):
         read_coding(path, ["g"])
+
+
+def test_gencode_coding_sequences_are_whole_codons(shared_data: Path) -> None:
+    path = shared_data / "annotation" / "gencode.v19.annotation.chr22.gtf.gz"
+    if not path.is_file():
+        pytest.skip(f"no annotation at {path}")
+    found = read_coding(path, ["CHEK2", "NF2", "ENSG00000093072"], ["22"])
+    assert [gene.contig for gene in found.values()] == ["22"] * 3
+    for gene in found.values():
+        n_bases = sum(end - start for start, end in gene.exons) - gene.frame
+        assert n_bases % 3 == 0
+        assert len(gene.introns) == len(gene.exons) - 1

@@ -206,3 +206,28 @@ def test_pedigrees_that_cannot_be_are_refused() -> None:
     unphased = Genotypes(geno.alleles, np.zeros_like(geno.phased), geno.variants, geno.donors, LENGTHS)
     with pytest.raises(VcfError, match="not phased"):
         simulate_pedigree(unphased, trio)
+
+
+def test_a_father_s_x_and_y_recombine_in_par_by_haldane() -> None:
+    """PAR1 of 50 cM in males: its far end changes sides in (1 - e^-1) / 2 of the meioses, its border almost never."""
+    pedigree = nuclear_families(400, 2)
+    table = founders_of(pedigree)
+    at = [0, 2_699_000, 100_000_000]
+    variants = pd.DataFrame({"contig": "X", "start": at, "ref": "A", "alt": "C"}, index=["far", "border", "x"])
+    alleles = np.zeros((3, len(table), 2), np.int8)
+    alleles[2, (table["sex"] == "male").to_numpy(), 1] = -2
+    geno = Genotypes(alleles, np.ones(alleles.shape[:2], bool), variants, table.index, LENGTHS)
+    scale = pd.DataFrame({"contig": "X", "pos": [1, 2_699_521, X], "cM": [0.0, 50.0, 200.0]})
+    ibd = simulate_pedigree(geno, pedigree, scale, seed=4)[1]
+    paternal = ibd[(ibd["copy"] == 1) & ibd["donor"].str.contains("child")]
+    sex = pedigree.set_index("donor")["sex"]
+
+    def swapped(position: int) -> int:
+        """Children whose paternal copy at the position is not that of the chromosome which made their sex."""
+        here = paternal[(paternal["start"] <= position) & (position < paternal["end"])]
+        assert here["donor"].nunique() == 800
+        return int((here["founder_copy"] != (here["donor"].map(sex) == "male").astype(int)).sum())
+
+    assert stats.binomtest(swapped(0), 800, (1 - np.exp(-1)) / 2).pvalue > 1e-3
+    assert stats.binomtest(swapped(0), 800, 0.5).pvalue < 1e-9
+    assert swapped(2_699_000) < 5
