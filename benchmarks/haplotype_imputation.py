@@ -39,6 +39,7 @@ def write_vcf(path: Path, haplotypes: Haplotypes, variants: pd.DataFrame) -> Non
     donors = "\t".join(f"D{i}" for i in range(len(haplotypes) // 2))
     fields = ("#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT")
     head = '##fileformat=VCFv4.2\n##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">\n'
+    head += "".join(f"##contig=<ID={name}>\n" for name in variants["contig"].unique())
     calls = np.empty((haplotypes.shape[1], len(haplotypes) // 2, 4), np.uint8)
     calls[:, :, 0], calls[:, :, 2] = ord("\t"), ord("|")
     calls[:, :, 1], calls[:, :, 3] = haplotypes[::2].T + ord("0"), haplotypes[1::2].T + ord("0")

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int, Int8
 from genesim import rng
 
 N_STATES, N_PASSES, MINIBATCH = 64, 12, 256
+MESSAGE_NUMBERS = 200_000_000  # numbers in the forward messages of one minibatch (800 MB)
 ALPHA, BETA, JUMP, JUMP_WEIGHT = 0.3, 0.02, 0.02, 2.0
 
 
@@ -81,10 +82,11 @@ def fit(
     jump = jnp.full(n_variants, JUMP).at[0].set(1.0)
     weights = jnp.full((n_variants, n_labels, n_states), 1 / n_states)
     history: list[float] = []
+    size = max(1, min(MINIBATCH, n, MESSAGE_NUMBERS // (n_variants * n_states)))
     for _ in range(n_passes):
         totals: tuple[Array, ...] | None = None
-        for start in range(0, n, MINIBATCH):
-            rows = np.arange(start, start + MINIBATCH)
+        for start in range(0, n, size):
+            rows = np.arange(start, start + size)
             used = jnp.asarray(rows < n, jnp.float32)
             rows = np.minimum(rows, n - 1)
             found = _expect(theta, jump, weights, jnp.asarray(train[rows].T), jnp.asarray(codes[rows]), used)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pysam
 from jaxtyping import Float, Int, Int8
 
 GENERATIONS = 40
@@ -61,6 +62,7 @@ def draw(
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         write_vcf(folder / "panel.vcf", train, variants)
+        pysam.tabix_index(str(folder / "panel.vcf"), preset="vcf", force=True)  # without an index it reads nothing
         write_map(folder / f"chr{contig}.map", contig, variants["start"].to_numpy() + 1, centimorgans)
         donors = [f"D{i}\t{labels[code]}" for i, code in enumerate(codes[::2])]
         (folder / "donors.tsv").write_text("\n".join(donors) + "\n")
@@ -74,7 +76,7 @@ def draw(
             model = f"{head}\n1\t0\t{share}\n{GENERATIONS}\t1\t" + "\t".join("0" for _ in labels) + "\n"
             (folder / "model.dat").write_text(model)
             command = [words, "simgenotype", "--model", "model.dat", "--mapdir", str(folder), "--chroms", contig]
-            command += ["--ref_vcf", "panel.vcf", "--sample_info", "donors.tsv", "--seed", str(seed + 1)]
+            command += ["--ref_vcf", "panel.vcf.gz", "--sample_info", "donors.tsv", "--seed", str(seed + 1)]
             command += ["--out", "out.vcf", "--verbosity", "ERROR"]
             subprocess.run(
                 command, cwd=folder, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": ""}
