@@ -19,6 +19,7 @@ from genesim.data.genotypes.write_blocks import write_genotype_blocks
 from genesim.data.ploidy import Intervals, expected_copies, kind_of, set_ploidy, sexes
 from genesim.errors import ConfigError, JoinError, TrainingError
 from genesim.estimators.haplotype_admixture import Shares, sample_admixed
+from genesim.estimators.haplotype_carriers import check_required, required_alleles
 from genesim.estimators.haplotype_contig import ContigModel, contig_windows, fit_contig
 from genesim.estimators.haplotype_inputs import (
     ALL,
@@ -243,6 +244,7 @@ class HaplotypeModel:
         donors: Sequence[str] | None = None,
         sex: pd.Series | None = None,
         par: Intervals | None = None,
+        require: Mapping[str, int] | None = None,
     ) -> Genotypes:
         """Phased genotypes of new donors `SIM0001`, `SIM0002`, ...
 
@@ -252,12 +254,13 @@ class HaplotypeModel:
                 None. `assign_ancestry` with the same arguments tells who is of which.
             seed: A donor's genotypes depend on the seed, the contig, its id and its ancestry only.
             donors: Ids instead of `SIM...`.
-            sex, par: See `sample_for`.
+            sex, par, require: See `sample_for`.
 
         Raises:
-            ConditionError, ConfigError: See `assign_ancestry` and `sample_for`.
+            ConditionError, ConfigError, JoinError: See `assign_ancestry` and `sample_for`.
         """
-        return self.sample_for(self.assign_ancestry(n_donors, ancestry, donors), seed=seed, sex=sex, par=par)
+        labels = self.assign_ancestry(n_donors, ancestry, donors)
+        return self.sample_for(labels, seed=seed, sex=sex, par=par, require=require)
 
     def sample_for(
         self,
@@ -266,6 +269,7 @@ class HaplotypeModel:
         seed: int = 0,
         sex: pd.Series | None = None,
         par: Intervals | None = None,
+        require: Mapping[str, int] | None = None,
     ) -> Genotypes:
         """Phased genotypes of the given donors, each of its given ancestry.
 
@@ -277,13 +281,16 @@ class HaplotypeModel:
                 is absent) and of chrY, females a missing call on chrY, everyone one copy of MT. Without it a
                 contig has one copy where no training donor had two.
             par: Pseudoautosomal regions of chrX, 0-based half-open; by the contig's length where None.
+            require: Copies of ALT (0, 1 or 2), by variant id, that every donor has: a cohort of carriers. All
+                other alleles, and who carries on which copy, are drawn given them. Autosomes only.
 
         Raises:
             ConditionError: An ancestry that the model does not know, or a sex other than female or male.
             ConfigError: No donor ids, another number of them, or a chrX of unknown build.
             InputError: A repeated donor id.
-            JoinError: A donor without sex.
+            JoinError: A donor without sex, or a required variant that the model does not have.
         """
+        check_required(require or {}, self.variants)
         ids = ancestry.index if donors is None and isinstance(ancestry, pd.Series) else donors
         if ids is None or len(ids) != len(ancestry):
             raise ConfigError(
@@ -295,7 +302,7 @@ class HaplotypeModel:
         codes = np.repeat(ancestry_codes([str(label) for label in ancestry], self.ancestries), 2)
         labels = None if sex is None else sexes(sex, index)
         alleles = [
-            self.with_ploidy(part, self._draw(part, index, codes, seed), labels, par)
+            self.with_ploidy(part, self._draw(part, index, codes, seed, require), labels, par)
             for part in progress(self.contigs, "haplotypes")
         ]
         return self.genotypes(alleles, index)
@@ -397,12 +404,15 @@ class HaplotypeModel:
         )
 
     @staticmethod
-    def _draw(part: ContigModel, donors: pd.Index, codes: np.ndarray, seed: int) -> np.ndarray:
+    def _draw(
+        part: ContigModel, donors: pd.Index, codes: np.ndarray, seed: int, require: Mapping[str, int] | None
+    ) -> np.ndarray:
         """Haplotypes [2 * donor, variant] of one contig."""
         if not len(donors):
             return np.zeros((0, len(part.variants)), np.int8)
         keys = rng.keys(rng.key(seed, KIND, part.contig), [(donor, copy) for donor in donors for copy in (0, 1)])
-        return part.chain.sample(keys, codes).alleles
+        given = required_alleles(part, require, donors, codes, seed) if require else None
+        return part.chain.sample(keys, codes, given=given).alleles
 
     def with_ploidy(
         self, part: ContigModel, haplotypes: np.ndarray, sex: np.ndarray | None, par: Intervals | None = None

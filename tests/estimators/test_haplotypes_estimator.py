@@ -78,6 +78,33 @@ def test_a_donor_depends_on_seed_contig_and_id_only(fitted: HaplotypeModel) -> N
     assert len(np.unique(drawn.alleles[:, [0, 2]].reshape(24, 4), axis=1).T) > 1  # same ancestry, other donor
 
 
+def test_carriers_have_what_is_required_and_the_rest_follows_it(fitted: HaplotypeModel) -> None:
+    geno, _ = genotypes()
+    everyone = fitted.sample(3000, {"YRI": 3000}, seed=1)
+    spread = everyone.allele_frequency()
+    at, near, other = 3, 4, 9  # variants of contig 21
+    assert 0.1 < spread[at] < 0.9
+    for dosage in (0, 1, 2):
+        drawn = fitted.sample(600, {"YRI": 600}, seed=2, require={geno.variants.index[at]: dosage})
+        assert (drawn.dosage()[at] == dosage).all()
+        like = everyone.subset(donors=everyone.dosage()[at] == dosage)
+        assert like.n_donors > 100
+        difference = drawn.dosage().mean(1) - like.dosage().mean(1)
+        assert np.abs(difference).max() < 0.25  # five SE
+    neighbour = [fitted.sample(400, {"YRI": 400}, seed=2, require={geno.variants.index[at]: d}) for d in (0, 2)]
+    gaps = [abs(float(np.diff([g.dosage()[m].mean() for g in neighbour])[0])) for m in (near, other)]
+    assert gaps[0] > 0.5  # carriers differ from the others nearby
+    # Two heterozygous variants in coupling are drawn in coupling.
+    pair = fitted.sample(400, {"YRI": 400}, seed=3, require=dict.fromkeys(geno.variants.index[[at, near]], 1))
+    phase = (pair.alleles[at] == pair.alleles[near]).all(1).mean()
+    real = everyone.subset(donors=(everyone.dosage()[[at, near]] == 1).all(0))
+    assert abs(phase - (real.alleles[at] == real.alleles[near]).all(1).mean()) < 0.1
+    with pytest.raises(JoinError, match="rs_none"):
+        fitted.sample(2, {"YRI": 2}, require={"rs_none": 1})
+    with pytest.raises(ConfigError, match="dosage"):
+        fitted.sample(2, {"YRI": 2}, require={geno.variants.index[0]: 3})
+
+
 def windowed() -> HaplotypeConfig:
     return SMALL.model_copy(update={"fit_window": 14, "fit_overlap": 4, "block_size": 2, "n_passes": 1})
 

@@ -175,9 +175,18 @@ class Mosaic(nnx.Module):
             )
 
     def sample(
-        self, key: jax.Array, ancestry: Int[np.ndarray, " haplotype"] | Int[np.ndarray, "haplotype variant"]
+        self,
+        key: jax.Array,
+        ancestry: Int[np.ndarray, " haplotype"] | Int[np.ndarray, "haplotype variant"],
+        given: Int8[np.ndarray, "haplotype variant"] | None = None,
     ) -> Draw:
-        """Draw one haplotype a row of `ancestry`; `states` holds the copied panel row of each allele."""
+        """Draw one haplotype a row of `ancestry`; `states` holds the copied panel row of each allele.
+
+        Raises:
+            ConfigError: Alleles are given, which only learned chains are drawn conditional on.
+        """
+        if given is not None:
+            raise ConfigError("a mosaic cannot be drawn given alleles", where="mosaic", remedy="use method='anchmm'")
         codes = local_ancestry(ancestry, self.n_ancestries, self.n_variants)
         self._check_copyable(codes)
         keys = row_keys(key, len(codes))
