@@ -92,6 +92,7 @@ def figure(table: pd.DataFrame, frequencies: Mapping[str, np.ndarray], path: Pat
         path: Of the PNG.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     everyone = table[table["population"] == "all"]
     panels = list(dict.fromkeys(everyone["panel"]))
@@ -109,16 +110,26 @@ def figure(table: pd.DataFrame, frequencies: Mapping[str, np.ndarray], path: Pat
 
     _trade_off(top[0], first, "privacy_loss", "ld_rmse")
     top[0].set(yscale="log", xlabel="privacy loss (0: none, 0.5: copies)", ylabel="LD RMSE", title="LD against privacy")
+    top[0].yaxis.set_major_locator(FixedLocator([0.02, 0.03, 0.05, 0.1, 0.2, 0.4]))
+    top[0].yaxis.set_major_formatter("{x:g}")
+    top[0].yaxis.set_minor_locator(NullLocator())
     top[0].axvspan(-0.03, 0.03, color="0.92", zorder=0)
     _accuracies(top[1], first)
-    for axis, metric, label in (
-        (top[2], "impute_r2", "imputation r$^2$, MAF $\\geq$ 0.1 %"),
-        (top[3], "impute_r2_rare", "imputation r$^2$, MAF 0.2-1 %"),
+    for axis, metric, which in (
+        (top[2], "impute_r2", "MAF $\\geq$ 0.1 %"),
+        (top[3], "impute_r2_rare", "MAF 0.2-1 %"),
     ):
         if metric in first:
             _trade_off(axis, first, "privacy_loss", metric)
         axis.axvspan(-0.03, 0.03, color="0.92", zorder=0)
-        axis.set(xlabel="privacy loss", ylabel=label, title="reference panel against privacy")
+        axis.margins(y=0.12)
+        axis.set(xlabel="privacy loss", ylabel="imputation r$^2$", title=f"as a reference panel, {which}")
+    for axis in (top[0], top[2], top[3]):
+        # What does not copy lies in the first tenth: linear there, logarithmic beyond.
+        axis.set_xscale("symlog", linthresh=0.05, linscale=1.0)
+        axis.xaxis.set_major_locator(FixedLocator([-0.03, 0, 0.03, 0.1, 0.2, 0.5]))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_locator(NullLocator())
     for axis, panel in zip(below, panels):
         _decay(axis, means[panel], f"LD by distance, {panel}")
     real = frequencies.get(HELD_OUT, np.zeros(0))
