@@ -43,10 +43,10 @@ GENESIM: dict[str, dict[str, Any]] = {
 }
 """Changes to `HaplotypeConfig` of each genesim generator; `independent_pooled` is given no populations."""
 SWEEP: dict[str, dict[str, Any]] = {
-    **{f"anchmm_k{k}": {"n_states": k} for k in (8, 16, 64)},
-    **{f"anchmm_l{x:g}": {"ancestry_shrinkage": x} for x in (0.1, 1.0, 3.0)},
+    **{f"anchmm_k{k}": {"n_states": k} for k in (16, 32, 64, 192)},
+    "anchmm_no_groups": {"group_size": 1_000_000},
 }
-"""The trade-off of fidelity and privacy: states, and shrinkage to the transitions of all populations."""
+"""The trade-off of fidelity and privacy: learned haplotypes, and groups within a population."""
 PEERS: dict[str, dict[str, Any]] = {"hapnest": {}, "fastphase": {}, "haptools": {}, "out_of_africa": {}}
 """Sizes of the peers' fits that differ from their defaults."""
 
