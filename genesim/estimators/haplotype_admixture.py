@@ -1,4 +1,8 @@
-"""Admixed donors from a haplotype model: local ancestry first, then alleles that follow it."""
+"""Admixed donors from a haplotype model: local ancestry first, then alleles that follow it.
+
+chrX is walked along as an autosome is, though males do not recombine it and migrants of either sex bring unlike
+numbers of it: its tracts are therefore somewhat too short. chrY and MT have one ancestry each.
+"""
 
 from __future__ import annotations
 

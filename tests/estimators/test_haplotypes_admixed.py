@@ -107,6 +107,8 @@ def test_global_proportions_may_differ_by_donor(fitted: HaplotypeModel) -> None:
     found = global_shares(tracts)
     assert found.loc["a", "YRI"] == 1
     assert found.loc["b", "YRI"] == pytest.approx(0.75, abs=0.08)
+    nobody, none = fitted.sample_admixed(0, PULSES)
+    assert nobody.alleles.shape[1] == len(none) == 0
     everyone = fitted.sample_admixed(3, shares={"FIN": 1})[1]
     assert set(everyone["ancestry"]) == {"FIN"}
 
@@ -123,9 +125,9 @@ def test_what_cannot_be_admixed_is_refused(fitted: HaplotypeModel) -> None:
         fitted.sample_admixed(2, shares=shares, donors=["a", "b"])
 
 
-@pytest.mark.parametrize("method", ["anchmm", "markov", "mosaic"])
+@pytest.mark.parametrize("method", ["markov", "mosaic", pytest.param("anchmm", marks=pytest.mark.slow)])
 def test_males_have_one_copy_outside_par_and_count_once(method: str, tmp_path: Path) -> None:
-    contigs = ("1", "X", "Y", "MT") if method == "markov" else ("1", "X")
+    contigs = ("1", "X", "Y", "MT") if method == "markov" else ("X",)
     geno, table = training(contigs, n=40)
     called = single_copies(geno, table["sex"])
     config = CONFIG.model_copy(update={"method": method, "n_passes": 2})
@@ -161,12 +163,12 @@ def test_males_have_one_copy_outside_par_and_count_once(method: str, tmp_path: P
     back = read_genotypes(tmp_path / "out.vcf.gz")
     np.testing.assert_array_equal(back.alleles, drawn.subset(variants=back.variants.index).alleles)
     again = HaplotypeModel.fit(back, labels, config=config.model_copy(update={"method": "independent"}), sex=sex)
-    assert again.contigs[0].contig == "1"
+    assert again.contigs[0].contig == contigs[0]
 
     mixed, tracts = model.sample_admixed(20, PULSES, seed=1, sex=sex)
     np.testing.assert_array_equal(mixed.alleles == -2, drawn.alleles[:, :20] == -2)
     second = tracts[(tracts["copy"] == 1) & tracts["donor"].isin(sex.index[boys])]
-    assert set(second["contig"]) == {"1", "X"}
+    assert set(second["contig"]) == {"1", "X"}.intersection(contigs)
     on_x = second[second["contig"] == "X"]
     assert ((on_x["end"] <= 2_699_520) | (on_x["start"] >= 154_931_043)).all()
     assert set(tracts["donor"][tracts["contig"] == "Y"]) <= set(sex.index[boys])

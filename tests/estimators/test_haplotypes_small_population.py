@@ -49,6 +49,7 @@ def _correlations(geno: Genotypes) -> np.ndarray:
         return np.corrcoef(geno.haplotypes().T.astype(float))
 
 
+@pytest.mark.slow
 def test_twenty_donors_borrow_from_the_pool() -> None:
     """Over two histories; measured gains in likelihood are 1 to 20 nats a donor, in the RMSE of LD .01 to .03."""
     config = HaplotypeConfig(n_states=24, n_passes=8)

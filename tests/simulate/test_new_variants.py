@@ -85,6 +85,9 @@ def test_three_kinds_do_not_shift_each_other_and_a_seed_decides() -> None:
     again, other = (add_new_variants(geno, de_novo=DeNovo(rate=1e-6), seed=seed)[1] for seed in (1, 2))
     pd.testing.assert_frame_equal(one, again)
     assert not one.equals(other)
+    nothing, empty = add_new_variants(geno, de_novo=DeNovo(rate=1e-15), seed=1)
+    assert len(empty) == 0
+    np.testing.assert_array_equal(nothing.alleles, geno.alleles)
     rare = RareVariants(theta=1e-4, panel_haplotypes=1000)
     both = add_new_variants(geno, de_novo=DeNovo(rate=1e-6), rare=rare, seed=1)[1]
     pd.testing.assert_frame_equal(both[both["kind"] == "de_novo"].reset_index(drop=True), one)
