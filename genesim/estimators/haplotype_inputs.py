@@ -63,6 +63,11 @@ def training_copies(
     return alleles
 
 
+def stacked_copies(haplotypes: Int8[np.ndarray, "haplotype variant"]) -> Int8[np.ndarray, "variant donor 2"]:
+    """Haplotypes, a donor's copies in neighbouring rows, as alleles."""
+    return np.ascontiguousarray(haplotypes.reshape(-1, 2, haplotypes.shape[1]).transpose(2, 0, 1))
+
+
 def ancestry_labels(geno: Genotypes, ancestry: pd.Series | None) -> np.ndarray:
     """The label of each donor of `geno`, as strings; `ALL` for everyone where None.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,12 @@ from genesim.config.model import HaplotypeConfig
 from genesim.config.scenario import Pulse
 from genesim.console import log, progress
 from genesim.data.genotypes.record import ABSENT, MISSING, Genotypes
-from genesim.data.genotypes.write_blocks import write_genotype_blocks
 from genesim.data.ploidy import Intervals, expected_copies, kind_of, set_ploidy, sexes
 from genesim.errors import ConfigError, JoinError, TrainingError
 from genesim.estimators.haplotype_admixture import Shares, sample_admixed
 from genesim.estimators.haplotype_carriers import check_required, required_alleles
 from genesim.estimators.haplotype_contig import ContigModel, contig_windows, fit_contig
+from genesim.estimators.haplotype_impute import impute_genotypes
 from genesim.estimators.haplotype_inputs import (
     ALL,
     aligned_alleles,
@@ -29,19 +28,16 @@ from genesim.estimators.haplotype_inputs import (
     apportioned,
     genetic_positions,
     phased_haplotypes,
+    stacked_copies,
     training_copies,
 )
+from genesim.estimators.haplotype_write import write_drawn
 from genesim.models.catalog import card, spec
 from genesim.models.haplotypes.windows import WindowedChain
 from genesim.provenance.record import Provenance
 from genesim.train.store import load_model, save_model
 
 KIND = "haplotypes"
-
-
-def _stack_copies(haplotypes: np.ndarray) -> np.ndarray:
-    """[2 * donor, variant] to [variant, donor, 2]."""
-    return np.ascontiguousarray(haplotypes.reshape(-1, 2, haplotypes.shape[1]).transpose(2, 0, 1))
 
 
 class HaplotypeModel:
@@ -330,28 +326,8 @@ class HaplotypeModel:
             ResourceError: The file cannot be written.
         """
         drawn = self.assign_ancestry(n_donors, ancestry, donors)
-        index = pd.Index([str(donor) for donor in drawn.index], dtype=object, name="donor")
-        codes = np.repeat(ancestry_codes(drawn.to_numpy(object), self.ancestries), 2)
-        labels = None if sex is None else sexes(sex, index)
-
-        def blocks() -> Iterator[np.ndarray]:
-            for part in progress(self.contigs, "haplotypes"):
-                keys = rng.keys(rng.key(seed, KIND, part.contig), [(donor, copy) for donor in index for copy in (0, 1)])
-                at = 0
-                for alleles, _ in part.chain.walk(keys, codes):
-                    here = replace(part, variants=part.variants.iloc[at : at + alleles.shape[1]])
-                    at += alleles.shape[1]
-                    yield self.with_ploidy(here, alleles, labels, par)
-
-        write_genotype_blocks(
-            path,
-            self.variants.drop(columns="frequency"),
-            index,
-            dict(self.contig_lengths),
-            blocks(),
-            provenance or Provenance("sample haplotypes", seed, {"n_donors": n_donors}),
-        )
-        return Path(path)
+        record = provenance or Provenance("sample haplotypes", seed, {"n_donors": n_donors})
+        return write_drawn(self, path, drawn, seed, sex, par, record)
 
     def sample_admixed(
         self,
@@ -418,7 +394,7 @@ class HaplotypeModel:
         self, part: ContigModel, haplotypes: np.ndarray, sex: np.ndarray | None, par: Intervals | None = None
     ) -> np.ndarray:
         """Drawn haplotypes as alleles [variant, donor, 2], without the copies that donors do not have."""
-        alleles = _stack_copies(haplotypes)
+        alleles = stacked_copies(haplotypes)
         if sex is None or kind_of(part.contig) == "autosome":
             if part.haploid:
                 alleles[:, :, 1] = ABSENT
@@ -487,36 +463,7 @@ class HaplotypeModel:
             VcfError: An unphased heterozygote.
             JoinError: Variants that the model does not have, or donors without ancestry.
         """
-        haplotypes, codes = self._checked(geno), self._labels(geno, ancestry)
-        pieces, order = [], []
-        for part in self.contigs:
-            alleles, rows = aligned_alleles(geno, haplotypes, part.variants)
-            keep = np.ones(len(rows), bool) if untyped else rows >= 0
-            if not keep.any():
-                continue
-            if (alleles[:, keep] == MISSING).any():
-                likely = (part.chain.impute(alleles, codes) > 0.5).astype(np.int8)
-                alleles = np.where(alleles == MISSING, likely, alleles)
-            filled = _stack_copies(alleles[:, keep])
-            haploid = (haplotypes[1::2] == ABSENT).all(1) if haplotypes.size else np.zeros(0, bool)
-            filled[:, haploid, 1] = ABSENT
-            pieces.append(filled)
-            order.append(np.flatnonzero(keep) if untyped else rows[keep])
-        if untyped:
-            variants, together = self.variants, np.concatenate(pieces)
-        else:
-            together = np.empty_like(geno.alleles)
-            for piece, rows in zip(pieces, order, strict=True):
-                together[rows] = piece
-            variants = geno.variants
-        return Genotypes(
-            alleles=together,
-            phased=np.ones(together.shape[:2], bool),
-            variants=variants,
-            donors=geno.donors,
-            contig_lengths=dict(geno.contig_lengths or self.contig_lengths),
-            report=dict(geno.report),
-        )
+        return impute_genotypes(self, geno, self._checked(geno), self._labels(geno, ancestry), untyped=untyped)
 
     def save(self, directory: str | Path, provenance: Provenance | None = None) -> Path:
         """Write the model as one directory, atomically.
