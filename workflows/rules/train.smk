@@ -45,10 +45,10 @@ if RUN.models.haplotypes.shards > 1:
             cohort=lambda wildcards, input: folder(input.cohort),
             out=lambda wildcards, output: folder(output[0]),
             checkpoints=lambda wildcards: f"{RESULTS}/checkpoints/haplotypes-{wildcards.contig}-{wildcards.shard}",
-            n=RUN.models.haplotypes.shards,
+            shard=lambda wildcards: f"{wildcards.shard}/{RUN.models.haplotypes.shards}",
         shell:
             "genesim train haplotypes --config {params.config:q} --cohort {params.cohort:q}"
-            " --out {params.out:q} --contig {wildcards.contig:q} --shard {wildcards.shard}/{params.n}"
+            " --out {params.out:q} --contig {wildcards.contig:q} --shard {params.shard:q}"
             " --checkpoints {params.checkpoints:q} > {log:q} 2>&1"
 
     rule train_haplotypes:
