@@ -36,8 +36,9 @@ def _style(method: str) -> dict[str, Any]:
 
 def _trade_off(axis: Any, mean: pd.DataFrame, x: str, y: str) -> None:
     """A point a method; variants of anchmm are named beside theirs."""
+    mean = mean.reindex(columns=[x, y])  # a run of few methods may lack a metric
     for method in mean.index:
-        point = mean.loc[method, [x, y]]
+        point = mean.loc[method]
         if point.isna().any():
             continue
         axis.plot(point[x], point[y], label=method if method in STYLE else None, zorder=3, **_style(method))
@@ -119,8 +120,7 @@ def figure(table: pd.DataFrame, frequencies: Mapping[str, np.ndarray], path: Pat
         (top[2], "impute_r2", "MAF $\\geq$ 0.1 %"),
         (top[3], "impute_r2_rare", "MAF 0.2-1 %"),
     ):
-        if metric in first:
-            _trade_off(axis, first, "privacy_loss", metric)
+        _trade_off(axis, first, "privacy_loss", metric)
         axis.axvspan(-0.03, 0.03, color="0.92", zorder=0)
         axis.margins(y=0.12)
         axis.set(xlabel="privacy loss", ylabel="imputation r$^2$", title=f"as a reference panel, {which}")
