@@ -12,6 +12,7 @@ Writes `imputation.csv` (a row a data set, seed and method), `imputation.png` an
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,14 +178,14 @@ def figure(table: pd.DataFrame, path: Path) -> None:
         for i, method in enumerate(shown):
             by = table[table["method"] == method].groupby("dataset")[metric]
             mean, sd = by.mean().reindex(datasets), by.std().reindex(datasets).fillna(0.0)
-            at = np.arange(len(datasets)) + 0.12 * (i - (len(shown) - 1) / 2)
+            at = np.arange(len(datasets)) + 0.7 / len(shown) * (i - (len(shown) - 1) / 2)
             axis.errorbar(at, mean, yerr=sd, fmt="o", ms=4, label=method)
         axis.axhline(0, color="0.6", lw=0.8)
         axis.set_xticks(range(len(datasets)), datasets, fontsize=7)
         axis.set(title=metric.removesuffix("_explained"), ylabel="share of loss removed, against pooled mean")
         axis.title.set_fontsize(9)
         axis.yaxis.label.set_fontsize(7)
-    picture.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=len(shown), fontsize=8)
+    picture.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     picture.savefig(path, dpi=150)
 
 
@@ -198,14 +199,33 @@ def explained(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+KEY = ["dataset", "seed", "method"]
+
+
+def before(folder: Path) -> tuple[pd.DataFrame, dict[str, Any] | None]:
+    """Rows of an earlier run and what is on record of it; none where there is none."""
+    if not (folder / "imputation.csv").is_file():
+        return pd.DataFrame(), None
+    return pd.read_csv(folder / "imputation.csv"), json.loads((folder / "imputation.json").read_text())
+
+
+def united(kept: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Rows of both, the new ones where both have one, by seed and data set, methods in their order."""
+    table = pd.concat([kept, new]).drop_duplicates(KEY, keep="last")
+    order = [table["seed"], pd.factorize(table["dataset"])[0], table["method"].map(METHODS.index)]
+    return table.iloc[np.lexsort(order[::-1])].reset_index(drop=True)
+
+
 def main() -> None:
     parser = arguments(__doc__, ["onek1k", "kang_2000", "pbmc68k_reduced"])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--add", action="store_true", help="keep the rows of --out that this run does not make anew")
     asked = parser.parse_args()
     if "pooled_mean" not in asked.methods:
         parser.error("--methods must have pooled_mean: the others are compared with it")
     asked.out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
+    kept, earlier = before(asked.out) if asked.add else (pd.DataFrame(), None)
     for seed in asked.seeds:
         for name in asked.datasets:
             cells: ad.AnnData = MAKERS[name](asked.data)[0]
@@ -215,11 +235,12 @@ def main() -> None:
                 if found is not None:
                     rows.append({"dataset": name, "seed": seed, "method": method, "n_cells": a.shape[0], **found})
                     print({k: round(v, 4) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
-            table = explained(pd.DataFrame(rows))
+            table = explained(united(kept, pd.DataFrame(rows)))
             table.round(5).to_csv(asked.out / "imputation.csv", index=False)
     figure(table, asked.out / "imputation.png")
     settings = {"powers": POWERS, "n_components": N_COMPONENTS, "n_neighbours": N_NEIGHBOURS, "floor": FLOOR_SHARE}
-    write_record(asked.out / "imputation.json", **settings, chosen=CHOSEN, sources={"model": sources(MODEL_SOURCES)})
+    settings |= {"chosen": CHOSEN, "sources": {"model": sources(MODEL_SOURCES)}}
+    write_record(asked.out / "imputation.json", **settings, **({"earlier": earlier} if earlier else {}))
 
 
 if __name__ == "__main__":
