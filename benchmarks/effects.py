@@ -153,7 +153,7 @@ def run(data: Path, n_genes: int, n_factors: int, window: int, seed: int, models
 
 
 def summary(found: pd.DataFrame, seed: str) -> pd.DataFrame:
-    """A row a model: means over genes (a gene that several seeds drew counts once, by its mean) with standard errors."""
+    """A row a model: means over genes (one that several seeds drew counts once) with standard errors."""
     r2 = found.pivot_table("r2", "gene", "model", aggfunc="mean")
     n = len(r2)
     difference = r2.rsub(r2["susie"], axis=0)

@@ -172,6 +172,9 @@ class EffectModel:
             if n_present - basis.shape[1] < MIN_DOF:
                 log.info("cis effects: cell type %s has %d donors, too few to fit", name, n_present)
                 continue
+            n_silent = int((weight <= 0).all(1).sum())
+            if n_silent:
+                log.info("cis effects: in cell type %s too few donors express %d genes to test them", name, n_silent)
             prepared[name] = (response, weight, basis)
         if not prepared:
             raise TrainingError(
