@@ -82,7 +82,7 @@ def _fit(panel: Panel, y: np.ndarray, weight: np.ndarray, genes: np.ndarray, row
     return fit_genes(y, weight, basis, [panel.windows[g] for g in genes], panel.of(rows), EffectConfig(), "planted")
 
 
-def _plant(
+def plant(
     panel: Panel, genes: np.ndarray, h2: float, rows: np.ndarray, draw: np.random.Generator
 ) -> tuple[list[dict[int, float]], np.ndarray]:
     """Causal effects (variant: slope) of each gene, and its donors' genetic values of variance h2."""
@@ -109,7 +109,7 @@ def planted(panel: Panel, n_genes: int, seed: int) -> Iterator[Row]:
     everything: list[pd.DataFrame] = []
     for h2 in (0.0, 0.05, 0.1, 0.2, 0.4):
         genes = draw.choice(len(panel.windows), n_genes, replace=False)
-        effects, value = _plant(panel, genes, h2, rows, draw)
+        effects, value = plant(panel, genes, h2, rows, draw)
         y = value + np.sqrt(1 - h2) * draw.normal(size=value.shape)
         fit = _fit(panel, y, np.ones(y.shape), genes, rows)
         setting = f"h2 = {h2:g}"
@@ -224,7 +224,7 @@ def power(panel: Panel, cells: ad.AnnData, n_genes: int, seed: int) -> Iterator[
             rows = draw.choice(panel.genotypes.n_donors, int(asked["donors"]), replace=False)
             genes = draw.choice(len(panel.windows), n_genes, replace=False)
             rate = draw.choice(share[share > np.median(share)], n_genes)
-            effects, value = _plant(panel, genes, asked["h2"], rows, draw)
+            effects, value = plant(panel, genes, asked["h2"], rows, draw)
             log2 = 0.5 * (value + np.sqrt(1 - asked["h2"]) * draw.normal(size=value.shape))
             n_cells = 1 + draw.poisson(asked["cells"] - 1, len(rows))
             library = n_cells * np.median(total) * asked["depth"] * np.exp(0.3 * draw.normal(size=len(rows)))

@@ -1,0 +1,166 @@
+"""The cis model beside susieR and tensorQTL: same data in, one table out.
+
+    Rscript -e 'library(susieR)'                  # Debian: r-cran-susier
+    python benchmarks/effect_peers.py --data ../shared/data --seeds 0 1 2
+
+- `planted`: 1 to 3 causal variants over the LD of 343 Europeans (GEUVADIS, chr22), h2 .1: genesim and susieR on the
+  same arrays, L = 5. Agreement of PIPs and effects, coverage of 95 % credible sets, CPU seconds a gene.
+- `egenes`: GEUVADIS genes at 5 % FDR by genesim's p-value and by tensorQTL's permutations, on real and on shuffled
+  donors.
+
+susieR needs `Rscript`; tensorQTL an environment of its own, whose Python `$TENSORQTL_PYTHON` names. A peer that is
+not installed is left out, with the reason. Writes `effect_peers.csv` and `.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+from effect_calibration import WINDOW, Panel, bulk_response, plant, read_panel
+from record import write_record
+
+from genesim import rng
+from genesim.config.model import EffectConfig
+from genesim.console import log, setup
+from genesim.metrics.effects import benjamini_hochberg
+from genesim.models.effects.baselines import susie_coefficients
+from genesim.models.effects.credible import credible_sets
+from genesim.models.effects.problem import orthonormal_covariates
+from genesim.models.effects.scan import batches, build_batch, fit_genes
+from genesim.models.effects.susie import fit_susie, inclusion_probability
+from genesim.provenance.atomic import atomic_file
+
+PEERS = Path(__file__).parent / "peers"
+L = EffectConfig().n_effects
+Row = tuple[str, str, str, float]
+
+
+def planted(panel: Panel, n_genes: int, seed: int) -> Iterator[Row]:
+    if shutil.which("Rscript") is None:
+        log.warning("susieR is left out: there is no Rscript")
+        return
+    draw = rng.generator(seed, "peers", "planted")
+    rows = np.arange(panel.genotypes.n_donors)
+    genes = draw.choice(len(panel.windows), n_genes, replace=False)
+    effects, value = plant(panel, genes, 0.1, rows, draw)
+    y = value + np.sqrt(0.9) * draw.normal(size=value.shape)
+    basis = orthonormal_covariates(np.zeros((len(rows), 0)), np.ones(len(rows), bool))
+    windows = [panel.windows[g] for g in genes]
+    found: dict[str, list[tuple[np.ndarray, np.ndarray, list[np.ndarray]]]] = {"genesim": [], "susieR": []}
+    causal: list[np.ndarray] = []
+    seconds = {"genesim": 0.0}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shapes = []
+        for chosen, width, size in batches(windows, len(rows), 32):
+            weight = np.ones(y.shape)
+            problem = build_batch(chosen, (width, size), y, weight, basis, windows, panel.of(rows))
+            jax.block_until_ready(fit_susie(problem, n_effects=L))
+            started = time.process_time()
+            fit = jax.block_until_ready(fit_susie(problem, n_effects=L))
+            seconds["genesim"] += time.process_time() - started
+            pip, coefficients = np.asarray(inclusion_probability(fit)), np.asarray(susie_coefficients(fit))
+            for i, g in enumerate(chosen):
+                n = len(windows[g])
+                x = np.asarray(problem.genotype)[i, :, :n]
+                sets = credible_sets(np.asarray(fit.alpha)[i, :, :n], np.asarray(fit.prior_variance)[i], x)
+                found["genesim"].append((pip[i, :n], coefficients[i, :n], [s.variants for s in sets]))
+                causal.append(np.flatnonzero(np.isin(windows[g], list(effects[g]))))
+                x.T.astype(np.float32).tofile(folder / f"x{len(shapes)}.bin")  # column after column, as R reads it
+                np.asarray(problem.response)[i].astype(np.float32).tofile(folder / f"y{len(shapes)}.bin")
+                shapes.append((len(rows), n))
+        pd.DataFrame(shapes, columns=["n", "p"]).to_csv(folder / "shapes.csv", index=False)
+        subprocess.run(["Rscript", str(PEERS / "susie.R"), name, str(L)], check=True)
+        for i in range(len(shapes)):
+            table = pd.read_csv(folder / f"susie{i}.csv")
+            number = table["set"].to_numpy()
+            sets = [np.flatnonzero(number == k) for k in range(1, number.max() + 1)]
+            found["susieR"].append((table["pip"].to_numpy(), table["effect"].to_numpy(), sets))
+        seconds["susieR"] = n_genes * float((folder / "susie.txt").read_text().split()[0])
+    mine, theirs = (np.concatenate([pip for pip, _, _ in found[who]]) for who in ("genesim", "susieR"))
+    yield "planted", "both", "correlation of PIPs", float(np.corrcoef(mine, theirs)[0, 1])
+    yield (
+        "planted",
+        "both",
+        "PIPs that differ by more than .05, a gene",
+        float((abs(mine - theirs) > 0.05).sum() / n_genes),
+    )
+    mine, theirs = (np.concatenate([effect for _, effect, _ in found[who]]) for who in ("genesim", "susieR"))
+    yield "planted", "both", "correlation of effects", float(np.corrcoef(mine, theirs)[0, 1])
+    for who, fits in found.items():
+        hits = [bool(np.isin(s, c).any()) for (_, _, sets), c in zip(fits, causal, strict=True) for s in sets]
+        caught = [any(v in s for s in sets) for (_, _, sets), c in zip(fits, causal, strict=True) for v in c]
+        yield "planted", who, "credible sets", float(len(hits))
+        yield "planted", who, "credible sets that hold a causal variant", float(np.mean(hits))
+        yield "planted", who, "causal variants in a credible set", float(np.mean(caught))
+        yield "planted", who, "CPU seconds a gene", seconds[who] / n_genes
+
+
+def egenes(panel: Panel, n_permutations: int, seed: int) -> Iterator[Row]:
+    draw = rng.generator(seed, "peers", "egenes")
+    y, weight, basis = bulk_response(panel)
+    everyone = np.arange(y.shape[1])
+    python = os.environ.get("TENSORQTL_PYTHON")
+    if python is None:
+        log.warning("tensorQTL is left out: $TENSORQTL_PYTHON names no Python")
+    for setting, rows in (("real", everyone), ("donors shuffled", draw.permutation(everyone))):
+        dosage = panel.dosage[:, rows]
+        started = time.process_time()
+        fit = fit_genes(y, weight, basis, panel.windows, lambda index, d=dosage: d[index], EffectConfig())
+        yield f"egenes, {setting}", "genesim", "CPU seconds a gene", (time.process_time() - started) / len(y)
+        mine = benjamini_hochberg(fit.p_value) < 0.05
+        yield f"egenes, {setting}", "genesim", "genes at 5 % FDR", float(mine.sum())
+        if python is None:
+            continue
+        with tempfile.TemporaryDirectory() as name:
+            np.savez(
+                Path(name) / "tensorqtl.npz",
+                dosage=dosage,
+                y=y,
+                start=panel.genotypes.variants["start"].to_numpy(),
+                tss=panel.genes["tss"].to_numpy(),
+                covariates=panel.expression.obsm["covariates"][:, :28],
+                window=WINDOW,
+            )
+            subprocess.run([python, str(PEERS / "tensorqtl_cis.py"), name, str(n_permutations)], check=True)
+            p = pd.read_csv(Path(name) / "tensorqtl.csv")["pval_beta"].to_numpy()
+            cpu = float((Path(name) / "tensorqtl.txt").read_text().split()[0])
+        theirs = benjamini_hochberg(p) < 0.05
+        yield f"egenes, {setting}", "tensorQTL", "CPU seconds a gene", cpu
+        yield f"egenes, {setting}", "tensorQTL", "genes at 5 % FDR", float(theirs.sum())
+        yield f"egenes, {setting}", "both", "genes at 5 % FDR", float((mine & theirs).sum())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--genes", type=int, default=60, help="with planted effects")
+    parser.add_argument("--permutations", type=int, default=1000)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
+    given = parser.parse_args()
+    setup()
+    panel = read_panel(given.data)
+    rows = [(seed, *row) for seed in given.seeds for row in planted(panel, given.genes, seed)]
+    rows += [(given.seeds[0], *row) for row in egenes(panel, given.permutations, given.seeds[0])]
+    table = pd.DataFrame(rows, columns=["seed", "part", "who", "metric", "value"])
+    with atomic_file(given.out) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.5g")
+    settings = {k: str(v) for k, v in vars(given).items() if k not in ("data", "out")}
+    write_record(given.out.with_suffix(".json"), settings=settings)
+    sys.stdout.write(table.groupby(["part", "who", "metric"], sort=False)["value"].mean().round(4).to_string() + "\n")
+
+
+if __name__ == "__main__":
+    main()
