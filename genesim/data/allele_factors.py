@@ -13,23 +13,16 @@ import pandas as pd
 from genesim.data.consequences import Consequence, protein_substitution
 from genesim.errors import ConfigError, InputError
 
-LOSS_OF_FUNCTION = frozenset(
-    ["stop_gained", "frameshift_variant", "splice_acceptor_variant", "splice_donor_variant", "start_lost"]
-)
+_LOSS = "stop_gained frameshift_variant splice_acceptor_variant splice_donor_variant start_lost"
+LOSS_OF_FUNCTION = frozenset(_LOSS.split())
 _LOST = frozenset(("transcript_ablation", "feature_ablation"))
 _GAINED = frozenset(("transcript_amplification",))
 # Terms of a copy-number change that covers a part of the gene, or none of it.
-_PART = frozenset(
-    [
-        "feature_elongation",
-        "feature_truncation",
-        "exon_loss_variant",
-        "upstream_gene_variant",
-        "downstream_gene_variant",
-        "intergenic_variant",
-        "intergenic_region",
-    ]
+_OF_A_PART = (
+    "feature_elongation feature_truncation exon_loss_variant upstream_gene_variant downstream_gene_variant "
+    "intergenic_variant intergenic_region"
 )
+_PART = frozenset(_OF_A_PART.split())
 _INTRON = frozenset(("intron_variant", "non_coding_transcript_variant", "NMD_transcript_variant"))
 
 

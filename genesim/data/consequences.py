@@ -15,73 +15,19 @@ from genesim.errors import VcfError
 
 # From the most to the least severe, as Ensembl ranks them:
 # https://www.ensembl.org/info/genome/variation/prediction/predicted_data.html. Other terms rank last.
-_SEVERITY = [
-    "transcript_ablation",
-    "feature_ablation",
-    "splice_acceptor_variant",
-    "splice_donor_variant",
-    "stop_gained",
-    "frameshift_variant",
-    "stop_lost",
-    "start_lost",
-    "transcript_amplification",
-    "feature_elongation",
-    "feature_truncation",
-    "exon_loss_variant",
-    "inframe_insertion",
-    "inframe_deletion",
-    "missense_variant",
-    "protein_altering_variant",
-    "splice_donor_5th_base_variant",
-    "splice_region_variant",
-    "splice_donor_region_variant",
-    "splice_polypyrimidine_tract_variant",
-    "incomplete_terminal_codon_variant",
-    "start_retained_variant",
-    "stop_retained_variant",
-    "synonymous_variant",
-    "coding_sequence_variant",
-    "mature_miRNA_variant",
-    "5_prime_UTR_variant",
-    "3_prime_UTR_variant",
-    "non_coding_transcript_exon_variant",
-    "intron_variant",
-    "NMD_transcript_variant",
-    "non_coding_transcript_variant",
-    "upstream_gene_variant",
-    "downstream_gene_variant",
-]
-_RANK = {term: rank for rank, term in enumerate(_SEVERITY)}
-_AMINO_ACIDS = dict(
-    zip(
-        [
-            "Ala",
-            "Arg",
-            "Asn",
-            "Asp",
-            "Cys",
-            "Gln",
-            "Glu",
-            "Gly",
-            "His",
-            "Ile",
-            "Leu",
-            "Lys",
-            "Met",
-            "Phe",
-            "Pro",
-            "Ser",
-            "Thr",
-            "Trp",
-            "Tyr",
-            "Val",
-            "Sec",
-            "Ter",
-        ],
-        "ARNDCQEGHILKMFPSTWYVU*",
-        strict=True,
-    )
+_SEVERITY = (
+    "transcript_ablation feature_ablation splice_acceptor_variant splice_donor_variant stop_gained "
+    "frameshift_variant stop_lost start_lost transcript_amplification feature_elongation feature_truncation "
+    "exon_loss_variant inframe_insertion inframe_deletion missense_variant protein_altering_variant "
+    "splice_donor_5th_base_variant splice_region_variant splice_donor_region_variant "
+    "splice_polypyrimidine_tract_variant incomplete_terminal_codon_variant start_retained_variant "
+    "stop_retained_variant synonymous_variant coding_sequence_variant mature_miRNA_variant 5_prime_UTR_variant "
+    "3_prime_UTR_variant non_coding_transcript_exon_variant intron_variant NMD_transcript_variant "
+    "non_coding_transcript_variant upstream_gene_variant downstream_gene_variant"
 )
+_RANK = {term: rank for rank, term in enumerate(_SEVERITY.split())}
+_RESIDUES = "Ala Arg Asn Asp Cys Gln Glu Gly His Ile Leu Lys Met Phe Pro Ser Thr Trp Tyr Val Sec Ter"
+_AMINO_ACIDS = dict(zip(_RESIDUES.split(), "ARNDCQEGHILKMFPSTWYVU*", strict=True))
 _SUBSTITUTION = re.compile(r"([A-Za-z*]+?)(\d+)([A-Za-z*=]+)")
 _EXON = re.compile(r"(\d+)(?:-\d+)?/(\d+)")
 _SYMBOLIC = {"<DEL>": "deletion", "<DUP>": "duplication", "<DUP:TANDEM>": "tandem_duplication", "<INS>": "insertion"}
@@ -305,12 +251,13 @@ def _snpeff(at: int, fields: Mapping[str, str]) -> Consequence:
 def representative(found: Sequence[Consequence]) -> list[Consequence]:
     """One consequence an allele and gene: MANE Select's, else the canonical transcript's, else the most severe.
 
-    Of equals the first listed is taken. Consequences that name no gene are left out.
+    Of equals the first listed is taken. Consequences that name no gene are left out. A gene is its symbol, for
+    merged transcript sets (vep --merged) give one gene an Ensembl and a RefSeq id.
     """
     best: dict[tuple[int, str], Consequence] = {}
     for one in sorted(found, key=lambda c: (not c.mane, not c.canonical, c.severity)):
         if one.gene:
-            best.setdefault((one.allele, one.gene_id or one.gene), one)
+            best.setdefault((one.allele, one.gene), one)
     return list(best.values())
 
 

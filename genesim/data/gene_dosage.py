@@ -36,19 +36,8 @@ from genesim.data.genotypes.preflight import file_kind
 from genesim.data.haplotype_dosage import Hit, combine
 from genesim.errors import JoinError, VcfError
 
-COLUMNS = [
-    "donor",
-    "gene",
-    "gene_id",
-    "dosage",
-    "low",
-    "high",
-    "function",
-    "mechanism",
-    "zygosity",
-    "variants",
-    "phased",
-]  # the order of GeneDosage.table
+_NAMES = "donor gene gene_id dosage low high function mechanism zygosity variants phased"
+COLUMNS = _NAMES.split()
 _GT = re.compile(r"[/|]?((?:\d+|\.)(?:[/|](?:\d+|\.))*)")
 
 
@@ -71,7 +60,7 @@ class GeneDosage:
     donors: tuple[str, ...]
 
     def of(self, donor: str | None = None) -> dict[str, float]:
-        """Dosage by gene of a donor; None where there is only one. Of two genes of one symbol the lower counts.
+        """Dosage by gene of a donor; None where there is only one.
 
         Raises:
             JoinError: A donor that is absent, or that must be named.
@@ -85,7 +74,7 @@ class GeneDosage:
                 remedy=f"take one of {', '.join(self.donors[:8])}",
             )
         rows = self.table[self.table["donor"] == donor]
-        return {str(gene): float(least) for gene, least in rows.groupby("gene", sort=False)["dosage"].min().items()}
+        return dict(zip(rows["gene"], rows["dosage"].astype(float), strict=True))
 
     def perturbation(self, donor: str | None = None) -> dict[str, float]:
         """Amount of knock-down by gene, 1 - dosage; over-expression (dosage above 1) is 0.
@@ -162,7 +151,7 @@ class _Reader:
         self.column = {name: at for at, name in enumerate(donors)}
         self.counts: Counter[str] = Counter(records=0, annotated=0, used=0)
         self.hits: dict[tuple[str, str], list[Hit]] = {}
-        self.symbols: dict[str, tuple[str, str]] = {}
+        self.gene_id: dict[str, str] = {}
         self._seen: set[str] = set()
         self._applied: set[object] = set()
 
@@ -206,12 +195,11 @@ class _Reader:
             return
         self._seen.update(names)
         self.counts["used"] += 1
-        genes = {one.gene_id or one.gene: one for one in chosen}
         for donor in wanted:
             call = dict(zip(counted, fields[9 + self.column[donor]].split(":"), strict=False))
-            self._call(donor, call, factors, [c.gene_id or c.gene for c in covered], names, number, where)
-        for key, one in genes.items():
-            self.symbols.setdefault(key, (one.gene, one.gene_id))
+            self._call(donor, call, factors, [c.gene for c in covered], names, number, where)
+        for one in chosen:
+            self.gene_id.setdefault(one.gene, one.gene_id)
 
     def _factors(
         self, chosen: list[Consequence], alts: list[str], names: list[str], info: dict[str, str], where: str
@@ -222,17 +210,19 @@ class _Reader:
         top = {at: min(c.severity for c in chosen if c.allele == at) for at in {c.allele for c in chosen}}
         factors: dict[str, dict[int, AlleleFactor]] = {}
         for one in chosen:
-            alt, key = alts[one.allele - 1], one.gene_id or one.gene
+            alt = alts[one.allele - 1]
             leading = one.severity == top[one.allele]
             given = self.given.of(names[one.allele - 1], one, leading)
             if given is not None:
-                self._applied.update((names[one.allele - 1], (one.gene, one.protein_change), (key, one.protein_change)))
-                factors.setdefault(key, {})[one.allele] = AlleleFactor(given, given, "given")
+                self._applied.update(
+                    (names[one.allele - 1], (one.gene, one.protein_change), (one.gene_id, one.protein_change))
+                )
+                factors.setdefault(one.gene, {})[one.allele] = AlleleFactor(given, given, "given")
                 continue
             share = [next((tag[name] for name in (one.gene_id, one.gene) if name in tag), None) for tag in (lof, nmd)]
             factor = allele_factor(one, alt, self.rules, *share)
             if factor is not None:
-                factors.setdefault(key, {})[one.allele] = factor
+                factors.setdefault(one.gene, {})[one.allele] = factor
             elif LOSS_OF_FUNCTION.intersection(one.terms):
                 self.counts["low_confidence"] += 1
             elif copies_of(alt) not in (None, 1.0):
@@ -296,12 +286,11 @@ class _Reader:
         rows = []
         for (donor, gene), hits in sorted(self.hits.items(), key=lambda item: order[item[0][0]]):
             whole = combine(hits)
-            symbol, gene_id = self.symbols[gene]
             mechanisms = dict.fromkeys(kind for hit in hits for kind in hit.mechanisms)
             variants = dict.fromkeys(name for hit in hits for name in hit.variants)
             rows.append(
                 (
-                    *(donor, symbol, gene_id, whole.dosage, whole.low, whole.high, whole.function),
+                    *(donor, gene, self.gene_id[gene], whole.dosage, whole.low, whole.high, whole.function),
                     *(";".join(mechanisms), whole.zygosity, ";".join(variants), whole.zygosity != "phase_unknown"),
                 )
             )

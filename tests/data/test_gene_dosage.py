@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pysam
 import pytest
 
 import genesim as gs
@@ -217,6 +218,25 @@ def test_doubtful_loss_of_function_counts_only_when_asked(tmp_path: Path) -> Non
     assert found.table.empty
     assert found.counts["low_confidence"] == 1
     assert gs.dosage_from_vcf(path, rules=gs.DosageRules(low_confidence=True)).of() == {"AAA": pytest.approx(0.6)}
+
+
+def test_a_gene_with_an_id_of_ensembl_and_of_refseq_is_one(tmp_path: Path) -> None:
+    twice = f"{STOP},{csq('T', 'stop_gained', EXON='2/5', Gene='51645')[4:]}"
+    found = gs.dosage_from_vcf(vcf(tmp_path, [f"10 C T {twice} GT 0|1"]), rules=COMPLETE)
+    assert (found.of(), row(found)["gene_id"]) == ({"AAA": 0.5}, "EAAA")
+
+
+def test_calls_of_bcf_are_those_of_the_text(tmp_path: Path) -> None:
+    header = (
+        f'##INFO=<ID=CSQ,Number=.,Type=String,Description="Format: {VEP}">\n##contig=<ID=1>\n'
+        '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">'
+    )
+    path = vcf(tmp_path, [f"10 C T {STOP} GT 0|1 1|1"], "d1 d2", header=header)
+    binary = tmp_path / "x.bcf"
+    with pysam.VariantFile(str(path)) as text, pysam.VariantFile(str(binary), "wb", header=text.header) as out:
+        for record in text:
+            out.write(record)
+    pd.testing.assert_frame_equal(gs.dosage_from_vcf(binary).table, gs.dosage_from_vcf(path).table)
 
 
 def test_donors_counts_and_filters(tmp_path: Path) -> None:
