@@ -49,7 +49,7 @@ class GeneDosage:
         table: A row a donor and changed gene: `donor`, `gene` (symbol, else gene_id), `gene_id`, `dosage` (mean of the
             haplotypes' expression), `low` and `high` (over unknown phase), `function` (share of functional protein),
             `mechanism` (nmd, nmd_escape, deletion, duplication, given; several joined by ";"), `zygosity`,
-            `variants` ("contig:position:ref:alt", 1-based, joined by ";"), `phased` (False: phase matters and is
+            `variants` ("contig:position:ref:alt", 1-based, with ":END" if symbolic, joined by ";"), `phased` (False: phase matters and is
             unknown, `zygosity` is phase_unknown). A gene that is not listed has dosage 1.
         counts: Records read, annotated, used and left out by reason; missing calls at records that change a gene.
         donors: Donors that were looked at, with or without a row.
@@ -96,7 +96,8 @@ def dosage_from_vcf(
     """Gene dosage of donors from a VCF or BCF annotated by VEP (CSQ) or SnpEff (ANN, LOF, NMD).
 
     A haplotype's expression of a gene is the product of its alleles' factors (see `allele_factor`), and the dosage
-    is the mean of the two haplotypes, or the one of a haploid call. Whole-gene copies come from <DEL>, <DUP>, <CNn>
+    is the mean of the two haplotypes, or the one of a haploid call: 1 is normal for that donor. A gene's consequence
+    is that of one transcript (see `representative`). Whole-gene copies come from <DEL>, <DUP>, <CNn>
     and the FORMAT field CN. Missing alleles count as reference. VCF 4.3: calls joined by "|" are phased to those of
     the same PS.
 
@@ -160,10 +161,13 @@ class _Reader:
 
     def read(self, number: int, line: bytes, wanted: Sequence[str]) -> None:
         self.counts["records"] += 1
-        fields = line.decode("utf-8", "replace").split("\t")
-        if len(fields) < 9 + len(self.column):
-            raise self.fail(f"record {number}", f"has {len(fields)} columns, not {9 + len(self.column)}")
-        contig, position, _, ref, alternates, _, filters, info, file_format = fields[:9]
+        columns = line.count(b"\t") + 1
+        if columns != 9 + len(self.column):
+            raise self.fail(f"record {number}", f"has {columns} columns, not {9 + len(self.column)}")
+        *fixed, samples = line.split(b"\t", 9)  # few records change a gene, so the calls are split only then
+        contig, position, _, ref, alternates, _, filters, info, file_format = (
+            part.decode("utf-8", "replace") for part in fixed
+        )
         if not position.isdecimal():
             raise self.fail(f"record {number}", f"has the position {position[:20]!r}")
         if self.passed_only and filters not in ("PASS", "."):
@@ -195,8 +199,10 @@ class _Reader:
             return
         self._seen.update(names)
         self.counts["used"] += 1
+        calls = samples.decode("utf-8", "replace").split("\t")
         for donor in wanted:
-            call = dict(zip(counted, fields[9 + self.column[donor]].split(":"), strict=False))
+            # A call may leave out trailing fields (VCF 4.3, section 1.6.2).
+            call = dict(zip(counted, calls[self.column[donor]].split(":"), strict=False))
             self._call(donor, call, factors, [c.gene for c in covered], names, number, where)
         for one in chosen:
             self.gene_id.setdefault(one.gene, one.gene_id)

@@ -57,11 +57,12 @@ def combine(hits: Sequence[Hit]) -> Combined:
     function = [_product([hit.function for hit in block]) for block in blocks.values()]
     low, high = _bounds(expression)
     uneven = sum(e[0] != e[1] or f[0] != f[1] for e, f in zip(expression, function, strict=True))
+    # Orientations are independent: the mean of each haplotype is the product of the blocks' means.
+    dosage = prod(sum(pair) / 2 for pair in expression)
     return Combined(
-        # Orientations are independent: the mean of each haplotype is the product of the blocks' means.
-        prod(sum(pair) / 2 for pair in expression),
-        low,
-        high,
+        dosage,
+        min(low, dosage),  # rounding must not put the bounds on the wrong side
+        max(high, dosage),
         prod(sum(pair) / 2 for pair in function),
         "phase_unknown" if uneven > 1 else _zygosity(hits),
     )
