@@ -49,8 +49,8 @@ class GeneDosage:
         table: A row a donor and changed gene: `donor`, `gene` (symbol, else gene_id), `gene_id`, `dosage` (mean of the
             haplotypes' expression), `low` and `high` (over unknown phase), `function` (share of functional protein),
             `mechanism` (nmd, nmd_escape, deletion, duplication, given; several joined by ";"), `zygosity`,
-            `variants` ("contig:position:ref:alt", 1-based, with ":END" if symbolic, joined by ";"), `phased` (False: phase matters and is
-            unknown, `zygosity` is phase_unknown). A gene that is not listed has dosage 1.
+            `variants` ("contig:position:ref:alt", 1-based, with ":END" if symbolic, joined by ";"), `phased` (False:
+            phase matters and is unknown, `zygosity` is phase_unknown). A gene that is not listed has dosage 1.
         counts: Records read, annotated, used and left out by reason; missing calls at records that change a gene.
         donors: Donors that were looked at, with or without a row.
     """
