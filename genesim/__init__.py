@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from genesim.config.new_variants import DeNovo as DeNovo
     from genesim.config.new_variants import LossOfFunction as LossOfFunction
     from genesim.config.new_variants import RareVariants as RareVariants
+    from genesim.data.allele_factors import DosageRules as DosageRules
     from genesim.data.cohort import load_cohort as load_cohort
+    from genesim.data.gene_dosage import GeneDosage as GeneDosage
+    from genesim.data.gene_dosage import dosage_from_vcf as dosage_from_vcf
     from genesim.data.genotypes import phase as phase
     from genesim.data.genotypes import read_genotypes as read_genotypes
     from genesim.data.genotypes import write_genotype_blocks as write_genotype_blocks
@@ -50,6 +53,9 @@ _HOMES = {
     "write_genotype_blocks": "genesim.data.genotypes",
     "phase": "genesim.data.genotypes",
     "load_cohort": "genesim.data.cohort",
+    "dosage_from_vcf": "genesim.data.gene_dosage",
+    "GeneDosage": "genesim.data.gene_dosage",
+    "DosageRules": "genesim.data.allele_factors",
     "ExpressionModel": "genesim.estimators.expression",
     "HaplotypeModel": "genesim.estimators.haplotypes",
     "EffectModel": "genesim.estimators.effects",

@@ -15,6 +15,7 @@ from genesim.config.base import parse
 from genesim.config.model import PerturbationConfig
 from genesim.console import log
 from genesim.data.expression import read_expression
+from genesim.data.gene_dosage import GeneDosage
 from genesim.errors import ConditionError, JoinError
 from genesim.estimators.perturbation_inputs import (
     Keys,
@@ -136,19 +137,27 @@ class PerturbationModel:
         genes = pd.Index(cells.var_names.astype(str), dtype=object)
         return cls(genes, learned, stacks, table, keys, config, provenance)
 
-    def effect(self, perturbation: str | Mapping[str, float], context: str | None = None) -> EffectEstimate:
+    def effect(
+        self, perturbation: str | Mapping[str, float] | GeneDosage, context: str | None = None
+    ) -> EffectEstimate:
         """Predicted effect of a perturbation.
 
         Args:
             perturbation: Components and amounts, {"A": 1.0, "B": 0.5}, or a label "A+B" (amounts 1). Amounts
                 are in units of `dose_key`; without one, 1 is the strength of the training data and less is
                 taken as that share of the effect. A name that was never measured gets a guess and a flag.
+                The `GeneDosage` of one donor asks for the knock-down of each gene that the model knows.
             context: Covariate levels joined by "|"; None where there is only one context.
 
         Raises:
             ConditionError: No component, a negative amount, or a context is needed.
         """
-        return self._effect(as_amounts(perturbation, self.keys), context)
+        return self._effect(as_amounts(perturbation, self.keys, self._known), context)
+
+    @property
+    def _known(self) -> set[str]:
+        """Genes that were measured or perturbed in training."""
+        return {*self.genes, *self.learned.components}
 
     def _effect(self, amounts: dict[str, float], context: str | None) -> EffectEstimate:
         """`effect` of amounts above 0; none of them is no change."""
@@ -198,7 +207,7 @@ class PerturbationModel:
     def predict(
         self,
         control_cells: ad.AnnData | str,
-        perturbation: str | Mapping[str, float],
+        perturbation: str | Mapping[str, float] | GeneDosage,
         n_cells: int | None = None,
         seed: int = 0,
     ) -> ad.AnnData:
@@ -238,7 +247,7 @@ class PerturbationModel:
                 where="control_cells",
                 remedy="give cells with the genes the model was trained on",
             )
-        amounts = as_amounts(perturbation, keys)
+        amounts = as_amounts(perturbation, keys, self._known)
         size = library_sizes(cells, keys) / self.learned.reference_library
         row = np.arange(cells.n_obs)
         if n_cells is not None:

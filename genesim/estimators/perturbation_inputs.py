@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import anndata as ad
@@ -11,6 +11,8 @@ import pandas as pd
 from scipy import sparse
 
 from genesim.console import log
+from genesim.data.gene_dosage import GeneDosage
+from genesim.data.names import some
 from genesim.errors import ConditionError, H5adError, TrainingError
 from genesim.models.perturbation.candidates import EffectLibrary
 from genesim.models.perturbation.shrinkage import adaptive_shrinkage, mean_difference
@@ -85,12 +87,31 @@ def _doses(value: object, n: int, keys: Keys) -> list[float]:
     return numbers
 
 
-def as_amounts(perturbation: str | Mapping[str, float], keys: Keys) -> dict[str, float]:
+def _knock_down(dosage: GeneDosage, known: Collection[str]) -> dict[str, float]:
+    """Amounts of knock-down of one donor's genes; what the model cannot take is left out and logged."""
+    amounts = dosage.perturbation()
+    over = sorted(gene for gene, value in dosage.of().items() if value > 1)
+    unknown = sorted(gene for gene, amount in amounts.items() if amount > 0 and gene not in known)
+    for genes, why in ((over, "are over-expressed, which a knock-down is not"), (unknown, "are not in the model")):
+        if genes:
+            log.info("perturbation: %d genes left out, for they %s: %s", len(genes), why, some(genes))
+    return {gene: amount for gene, amount in amounts.items() if amount > 0 and gene in known}
+
+
+def as_amounts(
+    perturbation: str | Mapping[str, float] | GeneDosage, keys: Keys, known: Collection[str] = ()
+) -> dict[str, float]:
     """A question, such as {"A": 1.0, "B": 0.5} or "A+B", as doses of components.
+
+    Args:
+        known: Genes of the model, to which the genes of a `GeneDosage` are kept; none of them is no change.
 
     Raises:
         ConditionError: No component, or an amount that is negative or not finite.
+        JoinError: A `GeneDosage` of several donors.
     """
+    if isinstance(perturbation, GeneDosage):
+        return _knock_down(perturbation, known)
     if isinstance(perturbation, str):
         amounts = dict.fromkeys(parse_label(perturbation, keys), 1.0)
     else:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from genesim.data.gene_dosage import GeneDosage
 from genesim.errors import ArtefactError, ConditionError, H5adError, JoinError, TrainingError
 from genesim.estimators.perturbation import PerturbationModel
 from genesim.metrics.distribution import pooled_pca
@@ -63,6 +64,24 @@ def truth(cells: ad.AnnData, label: str, line: str) -> np.ndarray:
         return np.log1p(cells.X[rows.to_numpy()].toarray()).mean(0)
 
     return mean(label) - mean("control")
+
+
+def donor_dosage(**dosages: float) -> GeneDosage:
+    table = pd.DataFrame({"donor": "d1", "gene": list(dosages), "dosage": list(dosages.values())})
+    return GeneDosage(table, {}, ("d1",))
+
+
+def test_a_donor_s_dosage_is_the_knock_down_of_the_genes_that_are_known(model: PerturbationModel) -> None:
+    asked = donor_dosage(g1=0.4, g2=1.5, unheard=0.0)
+    np.testing.assert_array_equal(model.effect(asked, "X").delta, model.effect({"g1": 0.6}, "X").delta)
+    assert np.abs(model.effect(asked, "X").delta).max() > 0.1
+    assert not model.effect(donor_dosage(g2=1.5, unheard=0.0), "X").delta.any()
+
+
+def test_cells_are_predicted_from_a_donor_s_dosage(cells: ad.AnnData, model: PerturbationModel) -> None:
+    made = [model.predict(controls(cells, "X"), asked).X for asked in (donor_dosage(g1=0.0), {"g1": 1.0}, {"g1": 0.1})]
+    assert (made[0] != made[1]).nnz == 0
+    assert (made[0] != made[2]).nnz > 0
 
 
 def test_regimes_and_flags(model: PerturbationModel) -> None:

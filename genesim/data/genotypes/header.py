@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -19,6 +19,7 @@ CONTIG_NAME = re.compile(r"[0-9A-Za-z!#$%&+./:;?@^_|~-][0-9A-Za-z!#$%&*+./:;=?@^
 _CONTIG = re.compile(r"##contig=<(.*)>\s*$")
 _ID = re.compile(r"(?:^|,)ID=([^,]+)")
 _LENGTH = re.compile(r"(?:^|,)length=(\d+)(?:,|$)")
+_INFO = re.compile(r'##INFO=<ID=([^,]+),.*Description="(.*)"')
 
 
 def contig_line(raw: bytes) -> tuple[str, int | None] | None:
@@ -33,10 +34,14 @@ def contig_line(raw: bytes) -> tuple[str, int | None] | None:
 
 @dataclass(frozen=True)
 class VcfHeader:
-    """Donors, and declared contigs with their lengths in bp (None where not given), in file order."""
+    """Donors, and declared contigs with their lengths in bp (None where not given), in file order.
+
+    `info` has the Description of every INFO field; annotators list the order of their subfields there.
+    """
 
     donors: tuple[str, ...]
     contig_lengths: dict[str, int | None]
+    info: dict[str, str] = field(default_factory=dict)
 
 
 def parse_header(lines: list[bytes], path: Path) -> VcfHeader:
@@ -47,9 +52,12 @@ def parse_header(lines: list[bytes], path: Path) -> VcfHeader:
     """
     where = str(path)
     lengths: dict[str, int | None] = {}
+    info: dict[str, str] = {}
     for raw in lines[:-1]:
         if declared := contig_line(raw):
             lengths.setdefault(*declared)
+        elif described := _INFO.match(raw.decode("utf-8", "replace")):
+            info.setdefault(described[1], described[2])
     try:
         columns = lines[-1].decode("utf-8").split("\t")
     except UnicodeDecodeError as error:
@@ -80,7 +88,7 @@ def parse_header(lines: list[bytes], path: Path) -> VcfHeader:
         )
     if not all(name.strip() for name in donors):
         raise VcfError("a donor has no name", where=where, remedy="name every column of the #CHROM line")
-    return VcfHeader(donors, lengths)
+    return VcfHeader(donors, lengths, info)
 
 
 def open_records(path: Path, kind: Kind) -> tuple[VcfHeader, Iterator[bytes]]:
