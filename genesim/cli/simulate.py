@@ -34,6 +34,7 @@ def run(
 
     settings, seed = begin(config, seed, quiet)
     if person is not None:
+        _alone({"--scenario": scenario, "--contig": contig, "--part": part})
         _person(person, models, out, donor, absent, seed, dry_run, quiet)
         return
     asked = load(Scenario, scenario) if scenario is not None else settings.resolved_scenario()
@@ -49,6 +50,17 @@ def run(
     else:
         simulate.simulate(asked, models, seed, parts=part or (), out=out)
     say(quiet, out)
+
+
+def _alone(others: dict[str, object]) -> None:
+    """Refuse options that mean nothing beside --person."""
+    from genesim.errors import ConfigError
+
+    given = [name for name, value in others.items() if value]
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)} cannot go with it", where="--person", remedy="leave out one or the other"
+        )
 
 
 def _person(

@@ -178,14 +178,15 @@ def _notes(match: SiteMatch, known: np.ndarray, absent: Absent, n: int, parts: _
         f"{int((~known).sum())} variants have no call: each is taken at the training mean, and the variance of its "
         "dosage (2pq times the squared effect) widens the interval."
     )
-    linked = (
-        f"{n_drawn} of {total} variants from the haplotype model, of the training ancestry mix; others"
-        if n_drawn
-        else "no haplotype model has these variants: all"
-    )
-    rest = "" if n_drawn == total else " under Hardy-Weinberg at training frequencies, unlinked"
-    text = f"{n_drawn} variants from the haplotype model, of the training ancestry mix" if not rest else linked + rest
-    notes.append(f"Population: {n} new donors drawn, {text}.")
+    sources = []
+    if n_drawn:
+        sources.append(f"{n_drawn} variants from the haplotype model, of the training ancestry mix")
+    if n_drawn < total:
+        sources.append(
+            f"{total - n_drawn} variants, which no haplotype model has, under Hardy-Weinberg at training frequencies, "
+            "unlinked"
+        )
+    notes.append(f"Population: {n} new donors drawn, {'; '.join(sources)}.")
     if parts.expression is None:
         notes.append("There is no expression model: no baseline rates, no programs.")
     elif not isinstance(parts.expression.generator, ExpressionGenerator):
@@ -213,7 +214,8 @@ def simulate_person(
         seed: Decides those donors and the baseline cells.
         absent: A variant without a record is taken at the training "mean", which widens the interval, or as
             homozygous "reference": for a call set that holds sites other than reference only. Contigs
-            without any record, and missing calls, are taken at the mean either way.
+            without any record, and missing calls, are taken at the mean either way. Records without an
+            alternate allele count as absent.
         out: Directory to write; nothing is written without one.
 
     Raises:

@@ -11,8 +11,9 @@ import pandas as pd
 from genesim.report.figures import FAINT, RULE, SIMULATED, Figure, canvas, shorten, to_svg
 
 CAPTION = (
-    "Grey: genetic values of the population (thin bar 95 %, thick bar 50 %, tick median). "
-    "Orange: the person, with the 95 % interval of the prediction."
+    "Grey: genetic values of the population (light bar 95 %, dark bar 50 %, tick median). "
+    "Orange: the person, with the 95 % interval of the prediction. "
+    "Not measured expression: held-out R² of such predictions can be as low as 5 %."
 )
 
 
@@ -33,13 +34,19 @@ def _draw(figure: Any, axis: Any, rows: pd.DataFrame, title: str) -> None:
     side.set_yticks(y, [f"{p:.0f}" for p in rows["percentile"]])
     side.tick_params(length=0)
     side.spines["right"].set_visible(False)
-    side.set_ylabel("Percentile in the population")
+    side.set_ylabel("Percentile in the population", rotation=270, va="bottom")
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
-    figure.supxlabel(CAPTION.replace(". Orange", ".\nOrange"), x=0.01, ha="left", fontsize=7.5, color=FAINT)
+    figure.supxlabel(
+        CAPTION.replace(". Orange", ".\nOrange").replace(". Not", ".\nNot"),
+        x=0.01,
+        ha="left",
+        fontsize=7.5,
+        color=FAINT,
+    )
 
 
 def _size(rows: pd.DataFrame) -> float:
-    return 0.25 * len(rows) + 1.5
+    return 0.25 * max(len(rows), 5) + 1.7
 
 
 def person_genes(rows: pd.DataFrame, title: str) -> Figure:

@@ -206,15 +206,21 @@ def test_the_population_comes_from_the_haplotype_model_with_its_linkage(effects:
     found = simulate_person(people(), gs.Models(expression, (model,), effects), donor="P3", n_population=200)
     assert any("40 variants from the haplotype model" in note for note in found.notes)
     g = found.genes.query("cell_type == 'T'")
-    # Rates: of type T, g1 is ten times g0; "all" is known too, and the last gene is not in the expression model.
+    # Rates: of type T, g1 is ten times g0; the effects' own types find theirs.
     assert g.set_index("gene")["baseline_rate"].loc["g1"] > 5 * g.set_index("gene")["baseline_rate"].loc["g0"]
     expected = 1e4 * g["baseline_rate"] * 2.0 ** g["log2_fold"]
     np.testing.assert_allclose(g["predicted_cp10k"], expected)
     assert (g["predicted_low"] <= g["predicted_high"]).all()
+    # A fully linked copy moves a gene by the sum of its effects, so the width follows that sum; unlinked it does not.
     weight = found.variants.groupby(["gene", "cell_type"])["effect"].sum().abs()
-    width = keyed(found.genes)["population_high"] - keyed(found.genes)["population_low"]
-    # A fully linked copy moves a gene by the sum of its effects: three dosages, so width follows that sum.
-    assert np.corrcoef(weight.loc[width.index], width)[0, 1] > 0.95
+    unlinked = simulate_person(people(), effects, donor="P3", n_population=200)
+    follows = []
+    for each in (found, unlinked):
+        table = keyed(each.genes)
+        width = table["population_high"] - table["population_low"]
+        follows.append(np.corrcoef(weight.loc[width.index], width)[0, 1])
+    assert follows[0] > 0.9
+    assert follows[1] < 0.8
 
 
 def cells() -> ad.AnnData:
@@ -240,6 +246,19 @@ def test_a_person_who_is_one_program_shifts_that_program_only() -> None:
     assert found.loc["program2", "population_sd"] == pytest.approx(1 / np.sqrt(5), rel=0.15)
 
 
+def test_a_cell_type_without_any_effect_has_no_rows(effects: EffectModel) -> None:
+    rows = ("gene", "effect", "variant", "alpha", "mean", "sd", "credible_set")
+    full = effects.posteriors["T"]
+    empty = dataclasses.replace(full, **{name: getattr(full, name)[:0] for name in rows})
+    both = {"all": effects.posteriors["all"], "T": empty}
+    args = (effects.genes, effects.variants)
+    found = simulate_person(people(1), EffectModel(*args, both, ["T"], effects.config, effects.provenance))
+    assert set(found.genes["cell_type"]) == {"all"}
+    none = simulate_person(people(1), EffectModel(*args, {"T": empty}, ["T"], effects.config, effects.provenance))
+    assert none.genes.empty
+    assert "<svg" in none.figure().svg
+
+
 def test_it_writes_whole_tables_a_figure_and_what_to_think_of_them(
     effects: EffectModel, predicted: PersonPrediction, tmp_path: Path
 ) -> None:
@@ -249,10 +268,12 @@ def test_it_writes_whole_tables_a_figure_and_what_to_think_of_them(
     pd.testing.assert_frame_equal(back, predicted.genes, check_dtype=False)
     assert (tmp_path / "person" / "person.png").read_bytes().startswith(b"\x89PNG")
     notes = (tmp_path / "person" / "notes.txt").read_text()
-    assert "cis effects only" in notes and "R2" in notes
+    assert "cis effects only" in notes
+    assert "R2" in notes
     assert "diagnos" not in notes.lower()
     top = strongest(predicted.genes, 5)
-    assert top["gene"].is_unique and top["z"].abs().is_monotonic_decreasing
+    assert top["gene"].is_unique
+    assert top["z"].abs().is_monotonic_decreasing
     assert "<svg" in predicted.figure().svg
 
 
@@ -262,7 +283,12 @@ def test_the_command_gives_what_the_function_gives(
     effects.save(tmp_path / "models" / "effects")
     write_vcf(people(), tmp_path / "p.vcf.gz")
     words = ["simulate", "--person", tmp_path / "p.vcf.gz", "--models", tmp_path / "models", "--out", tmp_path / "out"]
-    for more, code in ((["--donor", "P3"], 0), ([], 2), (["--donor", "P3", "--absent", "zero"], 2)):
+    for more, code in (
+        (["--donor", "P3"], 0),
+        ([], 2),
+        (["--donor", "P3", "--absent", "zero"], 2),
+        (["--contig", "22"], 2),
+    ):
         monkeypatch.setattr("sys.argv", ["genesim", *map(str, words), *more])
         try:
             main()
@@ -272,3 +298,23 @@ def test_the_command_gives_what_the_function_gives(
         assert ended == code
     back = pd.read_parquet(tmp_path / "out" / "genes.parquet")
     pd.testing.assert_frame_equal(back, predicted.genes, check_dtype=False, rtol=1e-5)
+
+
+def test_the_chain_goes_on_to_the_programs_of_trained_models(tiny_run: Path) -> None:
+    results = tiny_run / "results"
+    donor = pd.read_parquet(results / "sim" / "truth" / "donors.parquet")["donor"].iloc[0]
+    models = gs.Models.load(results / "models")
+    assert models.effects is not None
+    found = simulate_person(results / "sim" / "sim.vcf.gz", models, donor=donor, n_population=40)
+    types = list(models.effects.posteriors)
+    assert list(dict.fromkeys(found.programs["cell_type"])) == [t for t in types if t in set(found.genes["cell_type"])]
+    loadings = models.expression.programs(seed=0).loadings
+    row = found.programs.iloc[0]
+    fold = found.genes.query("cell_type == @row.cell_type").set_index("gene")["log2_fold"]
+    column = loadings[row["program"]].reindex(fold.index).fillna(0.0)
+    assert row["shift"] == pytest.approx(float(column @ fold / (loadings[row["program"]] ** 2).sum()), rel=1e-4)
+    known = found.genes["gene"].isin(models.expression.genes) & found.genes["cell_type"].isin(
+        models.expression.cell_types
+    )
+    assert found.genes.loc[known, "baseline_rate"].between(0, 1, inclusive="right").all()
+    assert any("variants from the haplotype model" in note for note in found.notes)
