@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from genesim.estimators.perturbation import PerturbationModel as PerturbationModel
     from genesim.pipeline.evaluate import evaluate as evaluate
     from genesim.pipeline.load import load as load
+    from genesim.pipeline.person import PersonPrediction as PersonPrediction
+    from genesim.pipeline.person import simulate_person as simulate_person
     from genesim.pipeline.prepare import prepare as prepare
     from genesim.pipeline.report import report as report
     from genesim.pipeline.simulate import Models as Models
@@ -74,6 +76,8 @@ _HOMES = {
     "train": "genesim.pipeline.train",
     "simulate": "genesim.pipeline.simulate",
     "Models": "genesim.pipeline.simulate",
+    "simulate_person": "genesim.pipeline.person",
+    "PersonPrediction": "genesim.pipeline.person",
     "evaluate": "genesim.pipeline.evaluate",
     "report": "genesim.pipeline.report",
     "load": "genesim.pipeline.load",

@@ -1,4 +1,4 @@
-"""`genesim simulate`: scenario and models -> new donors, genotypes, cells, truth."""
+"""`genesim simulate`: scenario and models -> new donors, genotypes, cells, truth; or one person's prediction."""
 
 from __future__ import annotations
 
@@ -17,15 +17,26 @@ def run(
     scenario: Annotated[Path | None, typer.Option(help="Scenario YAML; wins over the config's.")] = None,
     contig: Annotated[str | None, typer.Option(help="Only draw this contig's genotypes, into a part.")] = None,
     part: Annotated[list[Path] | None, typer.Option(help="Genotype part written with --contig; repeat.")] = None,
+    person: Annotated[
+        Path | None, typer.Option(help="One person's genotypes: predict their expression; no scenario is needed.")
+    ] = None,
+    donor: Annotated[str | None, typer.Option(help="Which donor of --person, where it holds several.")] = None,
+    absent: Annotated[
+        str, typer.Option(help="Variants that --person lacks: training 'mean', or 'reference' in a variant-only file.")
+    ] = "mean",
     seed: Seed = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
-    """Play out a scenario."""
+    """Play out a scenario, or predict one person's expression (--person)."""
     from genesim.config.base import load
     from genesim.config.scenario import Scenario
 
     settings, seed = begin(config, seed, quiet)
+    if person is not None:
+        _alone({"--scenario": scenario, "--contig": contig, "--part": part})
+        _person(person, models, out, donor, absent, seed, dry_run, quiet)
+        return
     asked = load(Scenario, scenario) if scenario is not None else settings.resolved_scenario()
     task = f"simulate {asked.population.n_donors} donors, {asked.cells.n_cells} cells"
     if contig is not None:
@@ -39,3 +50,31 @@ def run(
     else:
         simulate.simulate(asked, models, seed, parts=part or (), out=out)
     say(quiet, out)
+
+
+def _alone(others: dict[str, object]) -> None:
+    """Refuse options that mean nothing beside --person."""
+    from genesim.errors import ConfigError
+
+    given = [name for name, value in others.items() if value]
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)} cannot go with it", where="--person", remedy="leave out one or the other"
+        )
+
+
+def _person(
+    person: Path, models: Path, out: Path, donor: str | None, absent: str, seed: int, dry_run: bool, quiet: bool
+) -> None:
+    from genesim.errors import ConfigError
+
+    if absent not in ("mean", "reference"):
+        raise ConfigError(f"is {absent!r}", where="--absent", remedy="give 'mean' or 'reference'")
+    if planned(dry_run, f"predict the expression of {donor or 'the donor'} of {person}", out):
+        return
+    from genesim.pipeline.person import simulate_person
+
+    prediction = simulate_person(
+        person, models, donor=donor, seed=seed, absent="mean" if absent == "mean" else "reference", out=out
+    )
+    say(quiet, *prediction.notes, out)

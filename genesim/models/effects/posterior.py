@@ -126,7 +126,7 @@ def genetic_values(posterior: EffectPosterior, dosage: np.ndarray, centre: np.nd
     n_genes, n_donors = len(posterior.p_value), dosage.shape[1]
     mean, variance = np.zeros((n_genes, n_donors)), np.zeros((n_genes, n_donors))
     start, _ = _groups(posterior)
-    for first, last in zip(start, np.r_[start[1:], len(posterior.gene)], strict=True):
+    for first, last in zip(start, np.r_[start, len(posterior.gene)][1:], strict=True):
         rows = slice(first, last)
         x = dosage[posterior.variant[rows]] - centre[posterior.variant[rows], None]
         a, m = posterior.alpha[rows], posterior.mean[rows]
