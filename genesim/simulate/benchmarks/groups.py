@@ -70,7 +70,7 @@ def make_de(world: World, design: Design) -> BenchmarkData:
     """Differential expression between groups of donors, in three cell types."""
     types = common_types(world, 3)
     n_donors, n_cells = design.donors(20), design.cells(3000)
-    size, sd_donor = design.pick(1.5, 1.0, 0.5), design.pick(0.2, 0.3, 0.4)
+    size, sd_donor = design.pick(1.5, 1.0, 0.7), design.pick(0.2, 0.3, 0.35)
     change, table = _changes(world, types, 30, size, design)
     obs, counts, _ = _two_groups(world, design, types, n_donors, n_cells, change, sd_donor)
     planted = {
