@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from genesim.estimators.expression import ExpressionModel as ExpressionModel
     from genesim.estimators.haplotypes import HaplotypeModel as HaplotypeModel
     from genesim.estimators.perturbation import PerturbationModel as PerturbationModel
+    from genesim.pipeline.benchmark import make_benchmark as make_benchmark
+    from genesim.pipeline.benchmark import score_benchmark as score_benchmark
     from genesim.pipeline.evaluate import evaluate as evaluate
     from genesim.pipeline.load import load as load
     from genesim.pipeline.person import PersonPrediction as PersonPrediction
@@ -79,6 +81,8 @@ _HOMES = {
     "simulate_person": "genesim.pipeline.person",
     "PersonPrediction": "genesim.pipeline.person",
     "evaluate": "genesim.pipeline.evaluate",
+    "make_benchmark": "genesim.pipeline.benchmark",
+    "score_benchmark": "genesim.pipeline.benchmark",
     "report": "genesim.pipeline.report",
     "load": "genesim.pipeline.load",
 }

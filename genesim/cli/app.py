@@ -7,7 +7,7 @@ import sys
 import typer
 
 from genesim import __version__
-from genesim.cli import evaluate, example, perturb, prepare, report, schema, simulate, train, validate
+from genesim.cli import benchmark, evaluate, example, perturb, prepare, report, schema, simulate, train, validate
 from genesim.errors import GenesimError
 
 app = typer.Typer(
@@ -32,7 +32,7 @@ def _root(
     """Five verbs: prepare, train, simulate, evaluate, report."""
 
 
-for module in (prepare, train, simulate, evaluate, report, perturb, example, validate, schema):
+for module in (prepare, train, simulate, evaluate, report, perturb, benchmark, example, validate, schema):
     app.command(module.__name__.rsplit(".", 1)[-1])(module.run)
 
 
