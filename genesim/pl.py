@@ -1,5 +1,6 @@
 """Plotting face, scverse style: the report's figures, each as an SVG with its caption."""
 
+from genesim.report.effect_figures import effect_intervals, locus, pip_calibration, power_curve
 from genesim.report.expression_figures import cells, correlations, embedding, genes
 from genesim.report.genetic_figures import (
     allele_frequencies,
@@ -15,6 +16,7 @@ __all__ = [
     "allele_frequencies",
     "cells",
     "correlations",
+    "effect_intervals",
     "effect_recovery",
     "embedding",
     "expression_by_genotype",
@@ -22,6 +24,9 @@ __all__ = [
     "genes",
     "genotype_pca",
     "ld_decay_of",
+    "locus",
+    "pip_calibration",
+    "power_curve",
     "programs",
     "score_strip",
 ]

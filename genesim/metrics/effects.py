@@ -98,6 +98,41 @@ def pip_calibration(pip: np.ndarray, is_causal: np.ndarray, n_bins: int = 10) ->
     ]
 
 
+def interval_coverage(truth: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[float, int]:
+    """Share of intervals [low, high] that hold the truth, and their number (NaN without any).
+
+    Intervals of effects chosen because they were found cover less than they promise: the winner's curse.
+    """
+    truth, low, high = (np.ravel(x).astype(np.float64) for x in (truth, low, high))
+    inside = (low <= truth) & (truth <= high)
+    return (float(inside.mean()) if len(inside) else float("nan")), len(inside)
+
+
+def marginal_p_values(response: np.ndarray, dosage: np.ndarray, covariates: np.ndarray) -> np.ndarray:
+    """Two-sided p-value of each variant alone, by the t test of its partial correlation.
+
+    Args:
+        response: Expression of one gene, per donor.
+        dosage: variant x donor, no NaN.
+        covariates: donor x covariate, without intercept; projected out of both.
+
+    Returns:
+        One p-value a variant; NaN where the dosage does not vary beyond the covariates.
+    """
+    from scipy.stats import t as student
+
+    n = len(response)
+    basis, spread, _ = np.linalg.svd(np.column_stack([np.ones(n), covariates]), full_matrices=False)
+    basis = basis[:, spread > spread.max() * 1e-10]
+    y = response - basis @ (basis.T @ response)
+    x = dosage - (dosage @ basis) @ basis.T
+    norm = (x**2).sum(1)
+    varied = norm > 1e-8 * np.maximum((dosage**2).sum(1), 1.0)
+    r2 = np.minimum((x @ y) ** 2 / np.where(varied, norm * (y @ y), np.nan), 1 - 1e-15)
+    dof = n - basis.shape[1] - 1
+    return np.asarray(2 * student.sf(np.sqrt(r2 * dof / (1 - r2)), dof))
+
+
 def credible_set_coverage(sets: list[np.ndarray], causal: list[np.ndarray]) -> tuple[float, int]:
     """Share of credible sets that hold a causal variant of their gene, and the number of sets.
 

@@ -9,6 +9,8 @@ from genesim.metrics.effects import (
     benjamini_hochberg,
     credible_set_coverage,
     held_out_r2,
+    interval_coverage,
+    marginal_p_values,
     pip_calibration,
     power_and_fdp,
     recovery_slope,
@@ -72,3 +74,39 @@ def test_benjamini_hochberg_against_its_definition() -> None:
     steps = np.sort(known) * 4 / np.arange(1, 5)
     expected = [min(1, steps[np.sort(known) >= v].min()) for v in known]
     np.testing.assert_allclose(q[[0, 2, 3, 4]], expected)
+
+
+def test_interval_coverage_tells_honest_from_narrow() -> None:
+    assert interval_coverage(np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.5, 1.0]), np.array([1.0, 2.0, 3.0])) == (
+        pytest.approx(2 / 3),
+        3,
+    )
+    assert np.isnan(interval_coverage(np.zeros(0), np.zeros(0), np.zeros(0))[0])
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=20_000)
+    estimate = truth + rng.normal(scale=0.3, size=20_000)
+    honest, _ = interval_coverage(truth, estimate - 1.96 * 0.3, estimate + 1.96 * 0.3)
+    narrow, _ = interval_coverage(truth, estimate - 1.96 * 0.15, estimate + 1.96 * 0.15)
+    assert abs(honest - 0.95) < 0.006
+    assert narrow < 0.7
+
+
+def test_marginal_p_values_are_those_of_least_squares() -> None:
+    from scipy import stats
+
+    rng = np.random.default_rng(2)
+    dosage = rng.binomial(2, 0.3, (5, 60)).astype(float)
+    dosage[4] = 1.0
+    covariates = rng.normal(size=(60, 3))
+    response = 0.5 * dosage[0] + covariates @ [1.0, -2.0, 0.5] + rng.normal(size=60)
+    none = marginal_p_values(response, dosage, np.zeros((60, 0)))
+    assert none[:4] == pytest.approx([stats.linregress(d, response).pvalue for d in dosage[:4]])
+    assert np.isnan(none[4])
+    expected = []
+    for d in dosage[:4]:
+        x = np.column_stack([np.ones(60), covariates, d])
+        inverse = np.linalg.inv(x.T @ x)
+        beta = inverse @ x.T @ response
+        variance = ((response - x @ beta) ** 2).sum() / 55
+        expected.append(2 * stats.t.sf(abs(beta[4]) / np.sqrt(variance * inverse[4, 4]), 55))
+    assert marginal_p_values(response, dosage, covariates)[:4] == pytest.approx(expected)

@@ -18,6 +18,11 @@ plan = TrainPlan(n_steps=20, minibatch_size=64)
 sizes = dict(n_latent=6, n_hidden=16, n_layers=1, n_flow_layers=1, n_flow_steps=4)
 config = ExpressionConfig(method="vae", **sizes, vae=plan, flow=plan)
 """,
+    "effects": """
+paired = None
+n_picked, n_strongest = 2, 4
+n_new, donor_numbers, heritabilities = 120, (120,), (0.1, 0.4)
+""",
     "haplotypes": """
 config = HaplotypeConfig(n_states=4, n_passes=2)
 """,
@@ -40,7 +45,8 @@ def test_stored_outputs_are_of_one_clean_run(path: Path) -> None:
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell["outputs"]]
     assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
-    assert sum("image/png" in o.get("data", {}) for o in outputs) >= 2
+    images = {"image/png", "image/svg+xml"}
+    assert sum(bool(images & o.get("data", {}).keys()) for o in outputs) >= 2
     folders = re.findall(r"(?:/home/|/root/|/tmp/|/Users/)\S+", json.dumps(outputs))
     assert not folders
 
