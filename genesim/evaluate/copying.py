@@ -9,9 +9,9 @@ from scipy import sparse
 
 from genesim import rng
 from genesim.config.evaluate import EvaluateConfig
-from genesim.evaluate.interval import normal_interval, proportion_interval
 from genesim.evaluate.score import Score, scored
 from genesim.metrics import distribution, expression
+from genesim.metrics.interval import normal_interval, proportion_interval
 
 
 def copying_scores(

@@ -11,9 +11,9 @@ from jaxtyping import Float, Int
 from genesim import rng
 from genesim.config.evaluate import EvaluateConfig
 from genesim.errors import InputError
-from genesim.evaluate.interval import Interval
 from genesim.evaluate.score import Score, scored
 from genesim.metrics import effects as metrics
+from genesim.metrics.interval import Interval
 
 _METRICS = (
     "effect_slope",

@@ -14,9 +14,9 @@ from genesim.config.evaluate import EvaluateConfig
 from genesim.errors import InputError
 from genesim.evaluate.catalog import EXPRESSION
 from genesim.evaluate.copying import copying_scores
-from genesim.evaluate.interval import Interval, half_sample_intervals, normal_interval
 from genesim.evaluate.score import Score, scored
 from genesim.metrics import distribution, expression
+from genesim.metrics.interval import Interval, half_sample_intervals, normal_interval
 
 Labels = np.ndarray | None
 

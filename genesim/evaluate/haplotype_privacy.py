@@ -11,16 +11,16 @@ import numpy as np
 
 from genesim import rng
 from genesim.config.evaluate import EvaluateConfig
-from genesim.evaluate.interval import (
+from genesim.evaluate.nearest import Nearest
+from genesim.evaluate.score import Score, scored
+from genesim.metrics import haplotype_privacy as metrics
+from genesim.metrics.distribution import roc_auc
+from genesim.metrics.interval import (
     Interval,
     half_sample_intervals,
     normal_interval,
     proportion_interval,
 )
-from genesim.evaluate.nearest import Nearest
-from genesim.evaluate.score import Score, scored
-from genesim.metrics import haplotype_privacy as metrics
-from genesim.metrics.distribution import roc_auc
 
 
 def quantile_interval(values: np.ndarray, quantile: float, coverage: float = 0.95) -> Interval:

@@ -11,10 +11,10 @@ from genesim import rng
 from genesim.config.evaluate import EvaluateConfig
 from genesim.errors import InputError
 from genesim.evaluate.haplotype_privacy import privacy_scores
-from genesim.evaluate.interval import half_sample_intervals
 from genesim.evaluate.nearest import Nearest
 from genesim.evaluate.score import Score, scored
 from genesim.metrics import haplotypes as metrics
+from genesim.metrics.interval import half_sample_intervals
 
 Haplotypes = Int8[np.ndarray, "haplotype variant"]
 Ancestry = np.ndarray | None

@@ -17,7 +17,7 @@ import pandas as pd
 
 from genesim.errors import InputError
 from genesim.evaluate.catalog import METRICS, Direction, MetricInfo
-from genesim.evaluate.interval import Interval
+from genesim.metrics.interval import Interval
 from genesim.report.tables import number
 
 Level = Literal["good", "near", "middle", "bad", "unknown"]

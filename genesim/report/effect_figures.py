@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from genesim.errors import InputError
-from genesim.evaluate.interval import proportion_interval
 from genesim.metrics.effects import CalibrationBin, interval_coverage
+from genesim.metrics.interval import proportion_interval
 from genesim.report.figures import (
     FAINT,
     GROUPS,

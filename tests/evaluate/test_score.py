@@ -9,8 +9,8 @@ import pytest
 
 from genesim.errors import InputError
 from genesim.evaluate.catalog import METRICS
-from genesim.evaluate.interval import Interval
 from genesim.evaluate.score import Score, ScoreTable, scored
+from genesim.metrics.interval import Interval
 
 
 def make(metric: str, value: float, floor: float, null: float, half: float = 0.0) -> Score:

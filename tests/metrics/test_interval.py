@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from genesim.evaluate.interval import (
+from genesim.metrics.distribution import mmd2_unbiased
+from genesim.metrics.interval import (
     half_sample_intervals,
     half_samples,
     normal_interval,
     proportion_interval,
 )
-from genesim.metrics.distribution import mmd2_unbiased
 
 
 def test_half_sampling_covers_a_difference_of_means() -> None:
