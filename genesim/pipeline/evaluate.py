@@ -157,19 +157,29 @@ def _haplotype_scores(
 def _recovered(
     model: EffectModel, genotypes: Genotypes, truth: pd.DataFrame, genes: Sequence[str]
 ) -> list[GeneEffects]:
-    """What `model` found at `genes` in all cells, beside the planted effects (slopes per allele)."""
+    """What `model` found at `genes` in all cells, beside the planted effects (slopes per allele).
+
+    A planted variant that the model gives no effect counts as estimated at 0, lest power forgets what was missed.
+    """
     table = model.table(min_pip=0.0)
-    table = table[(table["cell_type"] == "all") & table["gene"].isin(set(genes))]
+    by_gene = dict(list(table[table["cell_type"] == "all"].groupby("gene")))
+    truth = truth[truth["variant"].isin(genotypes.variants.index)]
+    common = genotypes.subset(variants=list(truth["variant"])).allele_frequency()
+    truth = truth[(common > 0) & (common < 1)]  # what no donor carries has no effect to be found
     found = []
-    for gene, rows in table.groupby("gene", sort=False):
-        planted_here = truth[(truth["gene"] == gene) & truth["variant"].isin(rows["variant"])]
-        near = genotypes.subset(variants=list(rows["variant"]))
-        planted = pd.Series(0.0, index=rows["variant"])
-        frequency = near.allele_frequency()[pd.Index(rows["variant"]).get_indexer(planted_here["variant"])]
+    for gene in genes:
+        rows, planted_here = by_gene.get(gene, table.iloc[:0]), truth[truth["gene"] == gene]
+        names = pd.Index(rows["variant"]).append(pd.Index(planted_here["variant"])).unique()
+        if not len(names):
+            continue
+        near = genotypes.subset(variants=list(names))
+        planted, estimate = pd.Series(0.0, index=names), pd.Series(0.0, index=names)
+        frequency = near.allele_frequency()[names.get_indexer(planted_here["variant"])]
         planted.loc[planted_here["variant"]] = slope_from_afc(planted_here["log2_afc"].to_numpy(float), frequency)
+        estimate.loc[rows["variant"]] = rows["effect"].to_numpy(float)
         sets = rows["credible_set"].to_numpy()
         members = tuple(np.flatnonzero(sets == k) for k in np.unique(sets[sets > 0]))
-        found.append(GeneEffects(near.dosage().T, planted.to_numpy(), rows["effect"].to_numpy(float), members))
+        found.append(GeneEffects(near.dosage().T, planted.to_numpy(), estimate.to_numpy(), members))
     return found
 
 
