@@ -163,9 +163,11 @@ def _recovered(
     """
     table = model.table(min_pip=0.0)
     by_gene = dict(list(table[table["cell_type"] == "all"].groupby("gene")))
-    truth = truth[truth["variant"].isin(genotypes.variants.index)]
-    common = genotypes.subset(variants=list(truth["variant"])).allele_frequency()
-    truth = truth[(common > 0) & (common < 1)]  # what no donor carries has no effect to be found
+    names = pd.Index(truth["variant"]).unique()
+    planted_at = genotypes.subset(variants=list(names[names.isin(genotypes.variants.index)]))
+    frequency_there = planted_at.allele_frequency()
+    varying = planted_at.variants.index[(frequency_there > 0) & (frequency_there < 1)]
+    truth = truth[truth["variant"].isin(varying)]  # what no donor carries has no effect to be found
     found = []
     for gene in genes:
         rows, planted_here = by_gene.get(gene, table.iloc[:0]), truth[truth["gene"] == gene]
