@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from genesim.config.base import Record
+from genesim.config.effect_prior import EffectPriorConfig
 
 
 class TrainPlan(Record):
@@ -123,6 +124,10 @@ class EffectConfig(Record):
     """Cells a donor needs in a cell type to count there."""
     gene_minibatch: PositiveInt = 64
     """Genes fitted in one compiled call."""
+    method: Literal["cells", "table"] = "cells"
+    """`cells` learns effects from the donors, under `prior`; `table` makes the model of `prior.table` alone."""
+    prior: EffectPriorConfig = EffectPriorConfig()
+    """What is known about effects beforehand."""
 
 
 class PerturbationConfig(Record):

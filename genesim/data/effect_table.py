@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,7 +23,6 @@ from genesim.errors import InputError
 from genesim.provenance.record import hash_input
 
 Kind = Literal["effects", "scores", "weights"]
-TEXT = ("contig", "ref", "alt", "id", "gene", "cell_type", "credible_set")
 NUMBERS = ("beta", "se", "pip", "p_value", "frequency", "score", "weight")
 _ALIASES = {
     "variant": ("variant", "variant_id", "snp", "rsid"),
@@ -34,7 +33,7 @@ _ALIASES = {
     "gene": ("gene", "gene_id", "phenotype_id", "molecular_trait_id"),
     "cell_type": ("cell_type", "celltype", "cell_type_name"),
     "credible_set": ("credible_set", "cs_id"),
-    "beta": ("beta", "slope", "effect", "log2_afc"),
+    "beta": ("beta", "slope"),
     "se": ("se", "slope_se", "standard_error"),
     "pip": ("pip", "posterior_prob"),
     "p_value": ("p_value", "pvalue", "pval_nominal", "pval"),
@@ -218,7 +217,7 @@ def _with_standard_errors(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(se=np.where(open_, rows["beta"].abs() / z, rows["se"]))
 
 
-def _check(rows: pd.DataFrame, kind: Kind, refuse: object) -> None:
+def _check(rows: pd.DataFrame, kind: Kind, refuse: Callable[[str, str], InputError]) -> None:
     """Raise (`refuse`) at the first value without a meaning."""
     tests = {
         "se": ~(rows["se"] > 0) & rows["se"].notna(),
@@ -232,13 +231,13 @@ def _check(rows: pd.DataFrame, kind: Kind, refuse: object) -> None:
     for name, wrong in tests.items():
         if wrong.any():
             at = int(np.flatnonzero(wrong)[0])
-            raise refuse(  # type: ignore[operator]
+            raise refuse(
                 f"column '{name}' is {rows[name].iloc[at]} in row {at + 1}",
                 f"it must be finite{', ' + allowed[name] if name in allowed else ''}; correct or drop the row",
             )
     located = rows["start"] >= 0
     plain = rows["ref"].map(lambda a: bool(_BASES.fullmatch(a))) & rows["alt"].map(lambda a: bool(_BASES.fullmatch(a)))
     if kind == "effects" and not (located & plain).any():
-        raise refuse(  # type: ignore[operator]
+        raise refuse(
             "no row has a position and plain alleles (A, C, G, T)", "give chr_position_ref_alt with base letters"
         )

@@ -119,6 +119,9 @@ def match_donors(expressed: Sequence[str], genotyped: Sequence[str]) -> list[str
             where="donors",
             remedy="give both the same donor ids (donor_key names the column of obs)",
         )
+    only = len(have) - len(both), len(genotyped) - len(both)
+    if any(only):
+        log.info("cis effects: %d donors; left out: %d with expression only, %d with genotypes only", len(both), *only)
     return both
 
 
@@ -139,7 +142,11 @@ def match_genes(genes: pd.DataFrame | None, var: pd.DataFrame, contigs: Sequence
             where="genes" if genes is not None else "var",
             remedy="give genes=, a table with index gene and columns contig, tss (0-based)",
         )
-    table = table.loc[table.index.isin(var.index), ["contig", "tss"]].dropna()
+    table = table.loc[table.index.isin(var.index), ["contig", "tss"]]
+    placed = table["contig"].notna() & (table["contig"] != "") & (table["tss"].fillna(-1) >= 0)
+    if not placed.all():
+        log.info("cis effects: %d genes without a TSS are left out", int((~placed).sum()))
+    table = table[placed]
     names = table["contig"].astype(str)
     known = reconcile_contigs(contigs, names.unique(), missing="skip", where="genotypes")
     table = table.assign(contig=names.map(known).astype(object), tss=table["tss"].astype(np.int64))

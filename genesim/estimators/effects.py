@@ -12,8 +12,10 @@ import pandas as pd
 from genesim.config.base import parse
 from genesim.config.model import EffectConfig
 from genesim.console import log
+from genesim.data.effect_table import EffectTable, read_effect_table
 from genesim.data.genotypes.record import Genotypes
 from genesim.errors import ConditionError, TrainingError
+from genesim.estimators.effect_from_table import from_table_parts
 from genesim.estimators.effect_inputs import (
     ALL,
     DonorExpression,
@@ -28,8 +30,11 @@ from genesim.estimators.effect_inputs import (
     pseudobulk,
     read_donor_expression,
 )
+from genesim.estimators.effect_prior import EffectPrior, resolve_prior, with_learned_curve, with_table_sizes
 from genesim.estimators.effect_tables import effect_table, egene_table, sample_table
 from genesim.models.catalog import card
+from genesim.models.effects.location import correlation_log_bf, learn_tss_curve
+from genesim.models.effects.marginal import marginal_correlations
 from genesim.models.effects.posterior import EffectPosterior, genetic_values
 from genesim.models.effects.problem import orthonormal_covariates
 from genesim.models.effects.response import count_response, hidden_factors, linear_response, log2_response
@@ -111,6 +116,7 @@ class EffectModel:
         bulk: bool = False,
         scale: Scale = "counts",
         config: EffectConfig | None = None,
+        prior: EffectPrior | None = None,
         seed: int = 0,
     ) -> EffectModel:
         """Fit cis effects.
@@ -131,11 +137,12 @@ class EffectModel:
             bulk: Rows are donors, not cells.
             scale: Of bulk values: "counts", "linear" (TPM, RPKM) or "log2".
             config: Window, MAF, number of effects, credible sets, factors.
+            prior: What is known beforehand (distances, tables, scores, annotations); None takes `config.prior`.
             seed: Recorded; the fit itself draws nothing.
 
         Raises:
             H5adError, InputError: Expression, genes or covariates that cannot be used.
-            JoinError: Fewer than 10 donors, or no gene, in common.
+            JoinError: Fewer than 10 donors, or no gene, in common; a table of the prior that does not fit.
             TrainingError: No gene has a usable variant in its window.
         """
         config = config or EffectConfig()
@@ -186,6 +193,16 @@ class EffectModel:
         def dosage_of(index: np.ndarray) -> np.ndarray:
             return mean_imputed(dosages(geno.alleles[index][:, columns]), mean[index])
 
+        variants = geno.variants[["contig", "start", "ref", "alt"]].assign(frequency=frequency)
+        given = resolve_prior(prior, config.prior)
+        placed = None if given is None else given.place(located, variants, geno.contig_lengths, labels)
+        if placed is not None and placed.curve is None and placed.settings.tss == "learn":
+            # Of all cells where they can be fitted: most donors, and one curve for every cell type.
+            y, w, basis = prepared.get(ALL, next(iter(prepared.values())))
+            r, dof = marginal_correlations(y, w, basis, windows, dosage_of, config)
+            log_bf = [correlation_log_bf(each, n) for each, n in zip(r, dof, strict=True)]
+            distance = [placed.distances(g, window) for g, window in enumerate(windows)]
+            placed = with_learned_curve(placed, *learn_tss_curve(log_bf, distance))
         rank = max(basis.shape[1] for _, _, basis in prepared.values())
         posteriors = {
             name: fit_genes(
@@ -196,12 +213,60 @@ class EffectModel:
                 dosage_of,
                 config,
                 f"cis effects, {name}",
+                None if placed is None else placed.of(name),
             )
             for name, (response, weight, basis) in prepared.items()
         }
-        variants = geno.variants[["contig", "start", "ref", "alt"]].assign(frequency=frequency)
-        provenance = Provenance("train effects", seed, config.model_dump(mode="json"))
+        settings, inputs = config.model_dump(mode="json"), {}
+        if given is not None and placed is not None:
+            shown = {"prior": given.settings.model_dump(mode="json"), "prior_report": placed.report}
+            settings, inputs = settings | shown, given.inputs
+            if placed.settings.sizes:
+                posteriors = {name: with_table_sizes(p, placed, name) for name, p in posteriors.items()}
+        provenance = Provenance("train effects", seed, settings, inputs)
         return cls(located, *_compacted(variants, posteriors), labels, config, provenance)
+
+    @classmethod
+    def from_table(
+        cls,
+        table: EffectTable | str | Path,
+        geno_or_variants: Genotypes | pd.DataFrame,
+        genes: pd.DataFrame,
+        *,
+        config: EffectConfig | None = None,
+        n_donors: int = 0,
+        seed: int = 0,
+    ) -> EffectModel:
+        """An effect model made of an external effect table alone; it serves wherever a fitted one does.
+
+        PIPs and credible sets of the table are taken as they are. Without PIPs each gene has at most one causal
+        variant, among the table's rows of it: whether it has any, and the spread of effects to which sizes are
+        shrunk, is learned across genes (`models.effects.table_posterior`). Betas are marginal ones: those of several
+        causal variants in LD hold parts of each other. A table of significant rows only is inflated by the winner's
+        curse, which shrinkage lessens and does not remove. Probability at variants that the genotypes lack is left out.
+
+        Args:
+            table: The record, or its file.
+            geno_or_variants: What the table is brought to: genotypes, or a table of variants (index id; contig,
+                start (0-based), ref, alt, and `frequency` of ALT unless the effect table has it).
+            genes: Index gene; `contig`, `tss` (0-based), optional `gene_id`; those without a position are left out.
+            config: Its `prior` has the unit of beta (`table_unit`, `table_sd`), `kappa` and the harmonisation.
+            n_donors: Of the table's study; 0 says unknown.
+            seed: Recorded.
+
+        Raises:
+            InputError, JoinError: A table that cannot be read or does not fit; see `read_effect_table`, `harmonise`.
+            ConfigError: A table of another kind, or betas in SDs of unknown size.
+        """
+        config = config or EffectConfig()
+        if not isinstance(table, EffectTable):
+            table = read_effect_table(table, "effects", config.prior.columns)
+        parts = from_table_parts(table, geno_or_variants, genes, config, n_donors)
+        config = config.model_copy(update={"n_effects": parts.n_effects, "method": "table"})
+        settings = config.model_dump(mode="json") | {"prior_report": {"table": parts.report.to_dict()}}
+        inputs = {"prior.table": table.sha256} if table.sha256 else {}
+        provenance = Provenance("train effects", seed, settings, inputs)
+        return cls(parts.genes, *_compacted(parts.variants, parts.posteriors), parts.labels, config, provenance)
 
     def table(self, min_pip: float = 1e-3) -> pd.DataFrame:
         """Effects per gene, variant and cell type; see `effect_tables.effect_table`."""

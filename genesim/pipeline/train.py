@@ -75,7 +75,17 @@ def train_haplotypes(
 
 
 def train_effects(cohort: Cohort, config: ModelsConfig, seed: int) -> EffectModel:
-    """cis effects of the training donors that have both cells and genotypes."""
+    """cis effects of the training donors that have both cells and genotypes; or those of a table alone."""
+    genes = cohort.genes[cohort.genes["contig"] != ""]
+    if config.effects.method == "table":
+        if config.effects.prior.table is None:
+            raise ConfigError(
+                "the effect model is to be made of a table, and none is given",
+                where="models.effects.prior.table",
+                remedy="name the table, or set models.effects.method to 'cells'",
+            )
+        geno = cohort.genotypes_of("train")
+        return EffectModel.from_table(config.effects.prior.table, geno, genes, config=config.effects, seed=seed)
     cells = cohort.cells_of("train")
     covariates = pd.get_dummies(
         cohort.donors.loc[cohort.donors["has_cells"], ["ancestry", "sex"]].astype(str),
@@ -85,7 +95,7 @@ def train_effects(cohort: Cohort, config: ModelsConfig, seed: int) -> EffectMode
     return EffectModel.fit(
         cells,
         cohort.genotypes_of("train"),
-        cohort.genes[cohort.genes["contig"] != ""],
+        genes,
         donor_key="donor",
         labels_key=cohort.info["inputs"]["labels_key"],
         covariates=covariates,
@@ -137,6 +147,8 @@ def train(
     else:
         model = train_effects(cohort, config, seed)
     settings = getattr(config, which).model_dump(mode="json")
+    if isinstance(model, EffectModel):  # its own record says what became of the tables of its prior, and their hashes
+        settings, source = model.provenance.config, source | model.provenance.inputs
     model.save(out, Provenance(f"train {which}", seed, settings, source))
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)  # the model stands; its checkpoints have served

@@ -12,7 +12,8 @@ class EffectPosterior:
     """Single effects of many genes in one cell type; log2 fold change per alternate allele copy.
 
     Rows (one per gene, effect and plausible variant; sorted by gene, effect, variant):
-        gene, effect, variant: Indices. `alpha` sums to 1 within a (gene, effect).
+        gene, effect, variant: Indices. `alpha` sums to at most 1 within a (gene, effect); what is missing is the
+            probability of no effect (a fit has none missing).
         mean, sd: Of the effect's size, given that it sits at the variant.
         credible_set: Number of the credible set (from 1) of that effect holding the variant, or 0.
     Genes:
@@ -105,10 +106,13 @@ def draw_effects(
     before = np.r_[0.0, total[start[1:] - 1]]
     end = np.r_[start[1:], len(total)] - 1
     gene, effect = posterior.gene[start], posterior.effect[start].astype(np.int64)
-    wanted = before + position[gene, effect] * (total[end] - before)
+    mass = total[end] - before
+    whole = mass > 1 - 1e-3  # else the fit's rounding; a posterior made of a table may leave room for no effect
+    drawn = whole | (position[gene, effect] < mass)
+    wanted = before + position[gene, effect] * np.where(whole, mass, 1.0)
     row = np.clip(np.searchsorted(total, wanted, side="right"), start, end)
     size = posterior.mean[row] + posterior.sd[row] * normal[gene, effect]
-    kept = np.maximum.reduceat(posterior.credible_set, start) > 0 if credible_only else np.ones(len(start), bool)
+    kept = drawn & (np.maximum.reduceat(posterior.credible_set, start) > 0 if credible_only else True)
     return gene[kept], posterior.variant[row][kept], size[kept].astype(np.float64)
 
 

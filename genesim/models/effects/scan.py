@@ -22,6 +22,8 @@ from genesim.models.effects.susie import SusiePosterior, fit_susie
 _MASS_KEPT = 0.99
 _BYTES_PER_BATCH = 512 * 2**20
 
+PriorOf = Callable[[int, np.ndarray], np.ndarray]
+
 
 def padded_size(n: int) -> int:
     """The next of 64, 96, 128, 192, ...: few shapes to compile, at most a third of padding."""
@@ -58,6 +60,7 @@ def build_batch(
     covariates: np.ndarray,
     windows: Sequence[np.ndarray],
     dosage_of: Callable[[np.ndarray], np.ndarray],
+    prior_of: PriorOf | None = None,
 ) -> EffectProblem:
     """The padded `EffectProblem` of some genes; see `fit_genes` for the arguments."""
     width, size = shape
@@ -71,7 +74,7 @@ def build_batch(
     for i, gene in enumerate(genes):
         n = len(windows[gene])
         x[i, :, :n] = dosage[inverse[offset : offset + n]].T
-        prior[i, :n] = 1.0 / n
+        prior[i, :n] = 1.0 / n if prior_of is None else prior_of(int(gene), windows[gene])
         y[i], w[i] = response[gene], weight[gene]
         offset += n
     return make_problem(
@@ -191,6 +194,7 @@ def fit_genes(
     dosage_of: Callable[[np.ndarray], np.ndarray],
     config: EffectConfig,
     description: str = "cis effects",
+    prior_of: PriorOf | None = None,
 ) -> EffectPosterior:
     """SuSiE on every gene.
 
@@ -202,12 +206,14 @@ def fit_genes(
         dosage_of: From variant indices to their dosages (variant x donor), no NaN.
         config: Number of effects, credible sets, batch size.
         description: Of the progress line.
+        prior_of: From a gene and its window to the prior weights of the window's variants (0 leaves one out);
+            None weighs all alike.
     """
     collected = _Collector(response.shape[0])
     at_once = 1 if jax.default_backend() == "cpu" else config.gene_minibatch
     planned = list(batches(windows, response.shape[1], config.gene_minibatch))
     for genes, width, size in progress(planned, description):
-        problem = build_batch(genes, (width, size), response, weight, covariates, windows, dosage_of)
+        problem = build_batch(genes, (width, size), response, weight, covariates, windows, dosage_of, prior_of)
         fit = fit_susie(problem, n_effects=config.n_effects, genes_at_once=min(at_once, width))
         r = np.asarray(marginal_correlation(problem))
         host_problem, host_fit = jax.tree.map(np.asarray, (problem, fit))
