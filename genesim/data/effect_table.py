@@ -147,7 +147,7 @@ def _read(path: Path) -> pd.DataFrame:
             frame = pd.read_parquet(path)
             return frame.reset_index() if frame.index.name else frame
         if separator is not None:
-            zipped = "gzip" if path.suffix.lower() in (".gz", ".bgz") else None
+            zipped: Literal["gzip"] | None = "gzip" if path.suffix.lower() in (".gz", ".bgz") else None
             with warnings.catch_warnings():
                 warnings.simplefilter("error", pd.errors.ParserWarning)  # a row of too many fields
                 return pd.read_csv(
@@ -219,21 +219,21 @@ def _with_standard_errors(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _check(rows: pd.DataFrame, kind: Kind, refuse: Callable[[str, str], InputError]) -> None:
     """Raise (`refuse`) at the first value without a meaning."""
-    tests = {
-        "se": ~(rows["se"] > 0) & rows["se"].notna(),
-        "pip": ~rows["pip"].between(0, 1 + 1e-6) & rows["pip"].notna(),
-        "p_value": ~rows["p_value"].between(0, 1) & rows["p_value"].notna(),
-        "frequency": ~rows["frequency"].between(0, 1) & rows["frequency"].notna(),
-        "weight": ~(rows["weight"] >= 0) & rows["weight"].notna(),
-        **{name: np.isinf(rows[name]) for name in ("beta", "score", "se", "weight")},
-    }
-    allowed = {"se": "above 0", "pip": "0 to 1", "p_value": "0 to 1", "frequency": "0 to 1", "weight": "0 or more"}
-    for name, wrong in tests.items():
+    tests = [
+        ("se", ~(rows["se"] > 0), "above 0"),
+        ("pip", ~rows["pip"].between(0, 1 + 1e-6), "0 to 1"),
+        ("p_value", ~rows["p_value"].between(0, 1), "0 to 1"),
+        ("frequency", ~rows["frequency"].between(0, 1), "0 to 1"),
+        ("weight", ~(rows["weight"] >= 0), "0 or more"),
+        *((name, np.isinf(rows[name]), "finite") for name in ("beta", "score", "se", "weight")),
+    ]
+    for name, wrong, allowed in tests:
+        wrong = wrong & rows[name].notna()
         if wrong.any():
             at = int(np.flatnonzero(wrong)[0])
             raise refuse(
                 f"column '{name}' is {rows[name].iloc[at]} in row {at + 1}",
-                f"it must be finite{', ' + allowed[name] if name in allowed else ''}; correct or drop the row",
+                f"it must be {allowed}; correct the row, or leave the value empty where it is unknown",
             )
     located = rows["start"] >= 0
     plain = rows["ref"].map(lambda a: bool(_BASES.fullmatch(a))) & rows["alt"].map(lambda a: bool(_BASES.fullmatch(a)))

@@ -94,8 +94,7 @@ def from_table_parts(
 def _variants(study: Genotypes | pd.DataFrame) -> pd.DataFrame:
     columns = ["contig", "start", "ref", "alt"]
     if isinstance(study, Genotypes):
-        frequency = allele_means(study, np.arange(study.n_donors)) / 2
-        return study.variants[columns].assign(frequency=frequency)
+        return study.variants[columns].assign(frequency=allele_means(study, np.arange(study.n_donors)) / 2)
     lacking = [c for c in columns if c not in study]
     if lacking or not study.index.is_unique:
         raise InputError(

@@ -12,7 +12,7 @@ import pandas as pd
 from genesim.config.effect_prior import EffectPriorConfig
 from genesim.console import log
 from genesim.data.effect_harmonise import Harmonised, harmonise
-from genesim.data.effect_table import EffectTable, read_effect_table
+from genesim.data.effect_table import EffectTable, Kind, read_effect_table
 from genesim.errors import ConfigError
 from genesim.estimators.effect_inputs import ALL
 from genesim.models.effects.combine import combine_sizes
@@ -59,13 +59,11 @@ class EffectPrior:
             InputError: A table that cannot be read.
         """
         files = settings.files
-        kinds = {"table": "effects", "scores": "scores", "weights": "weights"}
-        tables = {
-            name: read_effect_table(files[name], kind, settings.columns)  # type: ignore[arg-type]
-            for name, kind in kinds.items()
-            if name in files
-        }
-        return cls(settings, **tables)
+
+        def read(name: str, kind: Kind) -> EffectTable | None:
+            return read_effect_table(files[name], kind, settings.columns) if name in files else None
+
+        return cls(settings, read("table", "effects"), read("scores", "scores"), read("weights", "weights"))
 
     @property
     def is_none(self) -> bool:
