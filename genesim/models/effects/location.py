@@ -88,7 +88,7 @@ TSS_EDGES = (1e3, 3e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6)
 
 
 DEFAULT_TSS_CURVE = TssCurve(TSS_EDGES, (97.0, 57.0, 38.0, 15.0, 6.7, 1.6, 0.24, 0.04, 0.03))
-"""Learned once by `learn_tss_curve` from GEUVADIS (chr22, +-1 Mb, 343 donors, bulk LCL, 28 covariates, 5 pseudo-effects)
+"""Learned once by `learn_tss_curve` from GEUVADIS (chr22, +-1 Mb, 343 donors, bulk, 28 covariates, 5 pseudo-effects)
 and rounded: about two thirds of its effects lie within 20 kb of the TSS. Not yet measured on held-out donors."""
 
 
