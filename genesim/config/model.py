@@ -123,6 +123,8 @@ class EffectConfig(Record):
     """Cells a donor needs in a cell type to count there."""
     gene_minibatch: PositiveInt = 64
     """Genes fitted in one compiled call."""
+    n_permutations: int = Field(200, ge=50)
+    """Permutations of the donors that a gene's p-value is extrapolated from."""
 
 
 class PerturbationConfig(Record):

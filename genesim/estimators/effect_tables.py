@@ -58,7 +58,7 @@ def egene_table(
 ) -> pd.DataFrame:
     """One row a gene and cell type: is there any cis effect?
 
-    Columns: gene, cell_type, n_donors, n_variants, p_value (Cauchy combination of all variants), q_value
+    Columns: gene, cell_type, n_donors, n_variants, p_value (largest correlation against permuted donors), q_value
     (Benjamini-Hochberg within the cell type), is_egene (q <= fdr), top_variant, top_slope, n_credible_sets.
     """
     parts = []

@@ -131,7 +131,7 @@ class EffectModel:
             bulk: Rows are donors, not cells.
             scale: Of bulk values: "counts", "linear" (TPM, RPKM) or "log2".
             config: Window, MAF, number of effects, credible sets, factors.
-            seed: Recorded; the fit itself draws nothing.
+            seed: Of the permutations behind the p-values.
 
         Raises:
             H5adError, InputError: Expression, genes or covariates that cannot be used.
@@ -196,6 +196,7 @@ class EffectModel:
                 dosage_of,
                 config,
                 f"cis effects, {name}",
+                seed,
             )
             for name, (response, weight, basis) in prepared.items()
         }

@@ -16,7 +16,7 @@ class EffectPosterior:
         mean, sd: Of the effect's size, given that it sits at the variant.
         credible_set: Number of the credible set (from 1) of that effect holding the variant, or 0.
     Genes:
-        p_value: Of any association (Cauchy combination of all variants' t tests); NaN without variants.
+        p_value: Of any association (largest correlation against permuted donors); NaN without variants.
         top_variant: Variant of smallest p-value, -1 without variants.
         top_slope: Least-squares slope of that variant alone.
         residual_sd: Of the response, in log2 units at mean weight.

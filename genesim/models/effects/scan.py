@@ -8,12 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import stdtr
 
+from genesim import rng
 from genesim.config.model import EffectConfig
 from genesim.console import progress
 from genesim.models.effects.baselines import marginal_correlation
 from genesim.models.effects.credible import credible_sets
+from genesim.models.effects.permutation import gene_p_values, permutations
 from genesim.models.effects.posterior import EffectPosterior
 from genesim.models.effects.problem import EffectProblem, make_problem
 from genesim.models.effects.susie import SusiePosterior, fit_susie
@@ -29,14 +30,6 @@ def padded_size(n: int) -> int:
     while size < n:
         size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
     return size
-
-
-def cauchy_combination(p: np.ndarray) -> float:
-    """One p-value from many dependent ones (ACAT; Liu & Xie 2020, J. Am. Stat. Assoc. 115:393)."""
-    p = np.clip(p, 1e-300, 1 - 1e-15)
-    # tan((1/2 - p) pi) loses its digits at tiny p, where it is 1/(p pi).
-    score = np.where(p < 1e-15, 1 / (p * np.pi), np.tan((0.5 - p) * np.pi)).mean()
-    return float(1 / (score * np.pi)) if score > 1e15 else float(0.5 - np.arctan(score) / np.pi)
 
 
 def batches(windows: Sequence[np.ndarray], n_donors: int, at_most: int) -> Iterator[tuple[np.ndarray, int, int]]:
@@ -104,6 +97,7 @@ class _Collector:
         problem: EffectProblem,
         fit: SusiePosterior,
         r: np.ndarray,
+        p_value: float,
         n_donors: int,
         config: EffectConfig,
     ) -> None:
@@ -112,14 +106,11 @@ class _Collector:
         used = np.asarray(problem.prior[:n]) > 0
         if not used.any():
             return
-        dof = max(float(problem.dof) - 1, 1.0)
-        r = r[:n].astype(np.float64)  # single precision would lose small and large p-values alike
-        t = np.abs(r) * np.sqrt(dof / np.maximum(1 - r**2, 1e-12))
-        p = np.where(used, 2 * stdtr(dof, -t), 1.0)
-        top = int(np.argmin(np.where(used, p, np.inf)))
+        r = r[:n].astype(np.float64)
+        top = int(np.argmax(np.where(used, np.abs(r), -1.0)))
         scale = np.asarray(problem.scale[:n])
         spread = np.sqrt((np.asarray(problem.response) ** 2).sum() / float(problem.dof))
-        self.p_value[gene] = cauchy_combination(p[used])
+        self.p_value[gene] = p_value
         self.top_variant[gene] = window[top]
         self.top_slope[gene] = r[top] * spread / scale[top]
         self.residual_sd[gene] = np.sqrt(float(fit.residual_variance))
@@ -191,6 +182,7 @@ def fit_genes(
     dosage_of: Callable[[np.ndarray], np.ndarray],
     config: EffectConfig,
     description: str = "cis effects",
+    seed: int = 0,
 ) -> EffectPosterior:
     """SuSiE on every gene.
 
@@ -202,7 +194,10 @@ def fit_genes(
         dosage_of: From variant indices to their dosages (variant x donor), no NaN.
         config: Number of effects, credible sets, batch size.
         description: Of the progress line.
+        seed: Of the permutations of the donors.
     """
+    draw = rng.generator(seed, "effects", "permutations")
+    order = permutations((weight > 0).any(0), config.n_permutations, draw)
     collected = _Collector(response.shape[0])
     at_once = 1 if jax.default_backend() == "cpu" else config.gene_minibatch
     planned = list(batches(windows, response.shape[1], config.gene_minibatch))
@@ -210,9 +205,12 @@ def fit_genes(
         problem = build_batch(genes, (width, size), response, weight, covariates, windows, dosage_of)
         fit = fit_susie(problem, n_effects=config.n_effects, genes_at_once=min(at_once, width))
         r = np.asarray(marginal_correlation(problem))
+        n_donors = (weight[np.pad(genes, (0, width - len(genes)), mode="edge")] > 0).sum(1)
+        p_values = gene_p_values(problem, r, n_donors, order)
         host_problem, host_fit = jax.tree.map(np.asarray, (problem, fit))
         for i, gene in enumerate(genes):
             one_problem, one_fit = jax.tree.map(lambda a, i=i: a[i], (host_problem, host_fit))
-            n_donors = int((weight[gene] > 0).sum())
-            collected.add(int(gene), windows[gene], one_problem, one_fit, r[i], n_donors, config)
+            collected.add(
+                int(gene), windows[gene], one_problem, one_fit, r[i], float(p_values[i]), int(n_donors[i]), config
+            )
     return collected.posterior()
