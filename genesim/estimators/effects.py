@@ -14,6 +14,7 @@ from genesim.config.model import EffectConfig
 from genesim.console import log
 from genesim.data.genotypes.record import Genotypes
 from genesim.errors import ConditionError, TrainingError
+from genesim.estimators.effect_donor_variance import donor_sd
 from genesim.estimators.effect_inputs import (
     ALL,
     DonorExpression,
@@ -78,7 +79,8 @@ def _responses(
 class EffectModel:
     """Variant-gene effects per cell type: a posterior over sums of single effects (SuSiE).
 
-    Make one with `fit` or `load`.
+    Make one with `fit` or `load`. `donor_sd` (gene x cell type, every gene of the expression) is the SD over donors
+    of log2 expression from all causes; it has no columns after a fit on bulk.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class EffectModel:
         labels: list[str],
         config: EffectConfig,
         provenance: Provenance,
+        donor_sd: pd.DataFrame | None = None,
     ) -> None:
         self.genes = genes
         self.variants = variants
@@ -96,6 +99,7 @@ class EffectModel:
         self.labels = labels
         self.config = config
         self.provenance = provenance
+        self.donor_sd = pd.DataFrame(index=genes.index) if donor_sd is None else donor_sd
 
     @classmethod
     def fit(
@@ -202,7 +206,8 @@ class EffectModel:
         }
         variants = geno.variants[["contig", "start", "ref", "alt"]].assign(frequency=frequency)
         provenance = Provenance("train effects", seed, config.model_dump(mode="json"))
-        return cls(located, *_compacted(variants, posteriors), labels, config, provenance)
+        deviations = None if bulk else donor_sd(adata, donor, {name: rows[name] for name in prepared})
+        return cls(located, *_compacted(variants, posteriors), labels, config, provenance, deviations)
 
     def table(self, min_pip: float = 1e-3) -> pd.DataFrame:
         """Effects per gene, variant and cell type; see `effect_tables.effect_table`."""
@@ -265,6 +270,8 @@ class EffectModel:
             "variant_frequency": self.variants["frequency"].to_numpy(),
             "posteriors": {str(i): p.to_dict() for i, p in enumerate(self.posteriors.values())},
         }
+        if self.donor_sd.size:
+            arrays["donor_sd"] = self.donor_sd.to_numpy(np.float64)
         metadata = {
             "card": card("effects", "susie"),
             "genes": self.genes.index.tolist(),
@@ -273,6 +280,8 @@ class EffectModel:
             **{f"variant_{c}": self.variants[c].tolist() for c in ("contig", "ref", "alt")},
             "cell_types": list(self.posteriors),
             "labels": self.labels,
+            "donor_sd_genes": self.donor_sd.index.tolist(),
+            "donor_sd_types": self.donor_sd.columns.tolist(),
             "config": self.config.model_dump(mode="json"),
         }
         return save_model(directory, KIND, arrays, metadata, provenance or self.provenance)
@@ -306,7 +315,12 @@ class EffectModel:
             for i, name in enumerate(m["cell_types"])
         }
         provenance = Provenance(**{k: v for k, v in stored.provenance.items() if k != "schema"})
-        return cls(genes, variants, posteriors, m["labels"], parse(EffectConfig, m["config"]), provenance)
+        deviations = pd.DataFrame(
+            np.asarray(a["donor_sd"]) if "donor_sd" in a else None,
+            index=pd.Index(m["donor_sd_genes"], dtype=object, name="gene"),
+            columns=m["donor_sd_types"],
+        )
+        return cls(genes, variants, posteriors, m["labels"], parse(EffectConfig, m["config"]), provenance, deviations)
 
 
 def _compacted(
