@@ -48,6 +48,9 @@ GENOTYPES_SECTION = section(
     inputs=INPUTS.model_dump(mode="json", include={"h5ad", "vcf", "genotypes", "phase"})
 )
 SCENARIO_SECTION = section("scenario")
+# Who is taken by case status depends on the genotypes of all contigs, so every contig's job needs all models.
+DISEASE = RUN.resolved_scenario().disease
+JOINT_CONTIGS = CONTIGS if DISEASE is not None and DISEASE.is_sampled else []
 EXAMPLE_SECTION = section("example")
 EVALUATE_SECTION = section(
     "evaluate", models={"effects": RUN.models.effects.model_dump(mode="json")}

@@ -1,6 +1,9 @@
 rule simulate_genotypes:
     input:
         haplotypes="<results>/models/haplotypes/{contig}/manifest.sha256",
+        others=expand(
+            "<results>/models/haplotypes/{other}/manifest.sha256", other=JOINT_CONTIGS
+        ),
     output:
         "<results>/parts/simulated/{contig}/manifest.sha256",
     log:
