@@ -121,8 +121,15 @@ class TypedGeneEffects(GeneEffects):
 class DonorEffects(Record):
     """What makes donors differ in expression besides their genotypes."""
 
-    donor_sd_log2: NonNegativeFloat = 0.0
-    """SD over donors of a gene's log2 expression around what genotype, age, sex and disease make of it."""
+    donor_sd_log2: NonNegativeFloat | Literal["learned"] = 0.0
+    """SD over donors of a gene's log2 expression around what genotype, age, sex and disease make of it. "learned" takes
+    each gene's and cell type's from the effect model: what the planted effects leave of the variance over donors."""
+
+    @property
+    def deviates(self) -> bool:
+        """Whether donors differ beyond genotype, age, sex and disease."""
+        return self.donor_sd_log2 == "learned" or self.donor_sd_log2 > 0
+
     type_correlation: float = Field(1.0, ge=0, le=1)
     """Correlation of that deviation between any two cell types of a donor; at 1 it is the same in all."""
     age: GeneEffects | None = None

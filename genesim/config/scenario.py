@@ -74,8 +74,8 @@ class Scenario(Record):
     @model_validator(mode="after")
     def _what_effects_need(self) -> Scenario:
         random, donors, disease = self.effects.random, self.donor_effects, self.disease
-        if random is not None and random.h2 is not None and not donors.donor_sd_log2:
-            raise ValueError("effects.random.h2 is a share of variance: set the rest, donor_effects.donor_sd_log2")
+        if random is not None and random.h2 is not None and (donors.donor_sd_log2 == "learned" or not donors.deviates):
+            raise ValueError("effects.random.h2 is a share of variance: set donor_effects.donor_sd_log2 to a number")
         if self.effects.is_dynamic and self.cells.state is None:
             raise ValueError("dynamic effects need a state to change along: set cells.state")
         uses = {effect.of for effect in self.composition_effects}

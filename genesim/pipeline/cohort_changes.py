@@ -50,14 +50,14 @@ class _Deviations:
     scenario: Scenario
     donors: pd.Index
     n_types: int
-    n_genes: int
+    sd: Float[np.ndarray, "type gene"]
     seed: int
     kept: OrderedDict[int, np.ndarray] = field(default_factory=OrderedDict)
 
     def of(self, donor: int) -> np.ndarray:
         if donor not in self.kept:
             name = str(self.donors[donor])
-            drawn = donor_deviation(self.scenario.donor_effects, name, self.n_types, self.n_genes, self.seed)
+            drawn = donor_deviation(self.scenario.donor_effects, self.sd, name, self.n_types, self.seed)
             self.kept[donor] = drawn
             if len(self.kept) > _KEPT:
                 self.kept.popitem(last=False)
@@ -100,14 +100,15 @@ def plan_changes(
     donor: np.ndarray,
     kind: np.ndarray,
     state: Float[np.ndarray, " cell"] | None,
+    donor_sd: Float[np.ndarray, "type gene"],
     seed: int,
 ) -> Changes:
     """Shifts of cells whose donors and types have these codes."""
     law = scenario.donor_effects
     shifts: list[Shift] = []
     columns: dict[str, np.ndarray] = {}
-    if law.donor_sd_log2:
-        deviations = _Deviations(scenario, donors.index, n_types, len(genes), seed)
+    if law.deviates:
+        deviations = _Deviations(scenario, donors.index, n_types, donor_sd, seed)
 
         def deviate(rows: slice) -> tuple[slice, np.ndarray]:
             found = np.empty((len(donor[rows]), len(genes)), np.float32)
@@ -118,7 +119,7 @@ def plan_changes(
             return slice(None), found
 
         shifts.append(deviate)
-        columns["donor_sd_log2"] = np.full(len(genes), law.donor_sd_log2)
+        columns["donor_sd_log2"] = np.sqrt((donor_sd**2).mean(0))
     for name, effects, column in (
         ("age", law.age, "log2_per_sd_age"),
         ("sex", law.sex, "log2_male_over_female"),
@@ -140,22 +141,29 @@ def plan_changes(
     return Changes(shifts, columns, changed)
 
 
-def variance_columns(effects: pd.DataFrame, genes: pd.Index, cell_types: list[str], donor_sd: float) -> pd.DataFrame:
-    """`genetic_variance` of each gene by its static effects (NaN of dynamic genes), and `h2` where donors deviate."""
-    found = pd.Series(0.0, index=genes)
+def genetic_variances(effects: pd.DataFrame, genes: pd.Index, cell_types: list[str]) -> pd.DataFrame:
+    """Variance over donors of log2 expression that the static effects make, gene x cell type; NaN of dynamic genes."""
+    found = pd.DataFrame(0.0, index=genes, columns=cell_types)
     dynamic = set(effects.loc[effects["log2_afc_slope"] != 0, "gene"])
     for gene, mine in effects.groupby("gene"):
-        if gene in dynamic:
-            found[gene] = np.nan
-            continue
-        variances = []
         for name in cell_types:
             here = mine[mine["cell_type"].isin(["*", name])]
-            if len(here):
-                sizes, p = here["log2_afc"].to_numpy(float), here["training_frequency"].to_numpy(float)
-                variances.append(genetic_variance(sizes, p))
-        found[gene] = float(np.mean(variances))
-    table = pd.DataFrame({"genetic_variance": found})
-    if donor_sd:
-        table["h2"] = found / (found + donor_sd**2)
+            sizes, p = here["log2_afc"].to_numpy(float), here["training_frequency"].to_numpy(float)
+            if gene in dynamic:
+                found.loc[gene, name] = np.nan
+            elif len(here):
+                found.loc[gene, name] = genetic_variance(sizes, p)
+    return found
+
+
+def variance_columns(
+    effects: pd.DataFrame, genetic: pd.DataFrame, donor_sd: Float[np.ndarray, "type gene"]
+) -> pd.DataFrame:
+    """`genetic_variance` of each gene, the mean over the types that have an effect, and `h2` where donors deviate."""
+    touched = genetic.where(genetic > 0).mean(axis=1)
+    known = genetic.notna().all(axis=1)
+    table = pd.DataFrame({"genetic_variance": touched.fillna(0.0).where(known)})
+    if donor_sd.any():
+        found = table["genetic_variance"]
+        table["h2"] = found / np.maximum(found + (donor_sd**2).mean(0), 1e-300)
     return table

@@ -19,7 +19,7 @@ from genesim.console import log
 from genesim.data.genotypes import Genotypes
 from genesim.errors import ConfigError
 from genesim.estimators.expression import ExpressionModel
-from genesim.pipeline.cohort_changes import Covariates, plan_changes, variance_columns
+from genesim.pipeline.cohort_changes import Covariates, genetic_variances, plan_changes, variance_columns
 from genesim.pipeline.cohort_genotypes import (
     Truth,
     gather_genotypes,
@@ -38,7 +38,7 @@ from genesim.simulate.cells import CellPlan, Shift, batch_fold_changes
 from genesim.simulate.composition import composition_shift, plant_composition
 from genesim.simulate.dataset import SimulatedDataset, expression_truth
 from genesim.simulate.disease import Liability, status
-from genesim.simulate.donor_effects import deviation_tables, typed_table
+from genesim.simulate.donor_effects import deviation_sd, deviation_tables, typed_table
 from genesim.simulate.dynamic import DynamicEffects
 from genesim.simulate.effects import log2_fold_changes, plant_effects
 from genesim.simulate.lof_effects import loss_of_function_effects, lost_shares
@@ -205,13 +205,25 @@ def simulate(
     if "local_ancestry" in more:
         donors = donors.join(global_shares(more["local_ancestry"]).add_prefix("share_"))
     learned = models.effects.sample(seed) if models.effects is not None and scenario.effects.learned else None
-    donor_sd = scenario.donor_effects.donor_sd_log2
+    declared_sd = scenario.donor_effects.donor_sd_log2
     lost = None
     if "new_variants" in more:
         lost, unknown = loss_of_function_effects(more["new_variants"], genes.index)
         if unknown:
             log.warning("loss of function of genes that the expression model lacks: %s", ", ".join(unknown))
-    effects = plant_effects(scenario.effects, genes, variants, cell_types, seed, learned, donor_sd, lost)
+    effects = plant_effects(
+        scenario.effects,
+        genes,
+        variants,
+        cell_types,
+        seed,
+        learned,
+        0.0 if declared_sd == "learned" else declared_sd,
+        lost,
+    )
+    genetic = genetic_variances(effects, genes.index, cell_types)
+    learned_sd = None if models.effects is None else models.effects.donor_sd
+    donor_sd = deviation_sd(scenario.donor_effects, expression.genes, cell_types, learned_sd, genetic)
     fold, affected = log2_fold_changes(effects, genotypes, cell_types)
     batches = batch_fold_changes(scenario.cells.batches, len(expression.genes), seed)
 
@@ -228,7 +240,9 @@ def simulate(
     dynamic = DynamicEffects.of(effects, genotypes, cell_types)
     if dynamic.genes and state is not None:
         shifts.append(_dynamic_shift(dynamic, expression.genes, donor, kind, state))
-    changes = plan_changes(scenario, donors, covariates, expression.genes, len(cell_types), donor, kind, state, seed)
+    changes = plan_changes(
+        scenario, donors, covariates, expression.genes, len(cell_types), donor, kind, state, donor_sd, seed
+    )
     if scenario.effects.trans:
         shares = lost_shares(effects, genotypes)
         more["trans"], folds = trans_effects(shares, models.perturbation, expression, cell_types, seed)
@@ -255,13 +269,13 @@ def simulate(
         truth_genes[f"log2_fold_batch{b + 1}"] = batches[b]
     placed = truth_genes[["contig", "tss", "has_effect"]]
     cells.var = cells.var.drop(columns=placed.columns, errors="ignore").join(placed)
-    truth_genes = truth_genes.join(variance_columns(effects, genes.index, cell_types, donor_sd)).assign(**changes.genes)
+    truth_genes = truth_genes.join(variance_columns(effects, genetic, donor_sd)).assign(**changes.genes)
     if changes.disease is not None:
         more["disease_effects"] = typed_table(changes.disease, expression.genes, cell_types)
     streamed = {}
-    if donor_sd:
+    if scenario.donor_effects.deviates:
         streamed["donor_deviation"] = lambda: deviation_tables(
-            scenario.donor_effects, list(donors.index), cell_types, expression.genes, seed
+            scenario.donor_effects, donor_sd, list(donors.index), cell_types, expression.genes, seed
         )
     settings = scenario.model_dump(mode="json") | {"models": models.methods}
     if scenario.population.vcf is not None:
