@@ -18,7 +18,7 @@ from genesim.simulate.donor_effects import (
     sex_codes,
     typed_gene_effects,
 )
-from genesim.simulate.effect_sizes import genetic_variance
+from genesim.simulate.effect_sizes import ALL_TYPES, genetic_variance
 
 _KEPT = 64
 """Donors whose deviations stay in memory: a chunk of cells spans a few neighbours."""
@@ -140,22 +140,36 @@ def plan_changes(
     return Changes(shifts, columns, changed)
 
 
-def variance_columns(effects: pd.DataFrame, genes: pd.Index, cell_types: list[str], donor_sd: float) -> pd.DataFrame:
+def variance_columns(
+    effects: pd.DataFrame,
+    fold: Float[np.ndarray, "donor type affected"],
+    affected: list[str],
+    genes: pd.Index,
+    cell_types: list[str],
+    donor_sd: float,
+) -> pd.DataFrame:
     """`genetic_variance` of each gene by its static effects (NaN of dynamic genes), and `h2` where donors deviate."""
-    found = pd.Series(0.0, index=genes)
+    found = dict.fromkeys(genes, 0.0)
     dynamic = set(effects.loc[effects["log2_afc_slope"] != 0, "gene"])
-    for gene, mine in effects.groupby("gene"):
+    for name, mine in effects.groupby("gene"):
+        gene = str(name)
         if gene in dynamic:
             found[gene] = np.nan
             continue
         variances = []
-        for name in cell_types:
-            here = mine[mine["cell_type"].isin(["*", name])]
+        for cell_type in cell_types:
+            here = mine[mine["cell_type"].isin([ALL_TYPES, cell_type])]
             if len(here):
                 sizes, p = here["log2_afc"].to_numpy(float), here["training_frequency"].to_numpy(float)
                 variances.append(genetic_variance(sizes, p))
         found[gene] = float(np.mean(variances))
-    table = pd.DataFrame({"genetic_variance": found})
+    # Over cell types in which a gene has an effect, as above.
+    spread = fold.var(axis=0, dtype=np.float64) if len(fold) else np.zeros(fold.shape[1:])
+    acts = (fold != 0).any(axis=0)
+    n_acting = np.maximum(acts.sum(axis=0), 1)
+    realised = pd.Series((spread * acts).sum(axis=0) / n_acting, index=pd.Index(affected, dtype=object))
+    table = pd.DataFrame({"genetic_variance": pd.Series(found, dtype=np.float64)}, index=genes)
+    table["genetic_variance_donors"] = realised.reindex(genes).fillna(0.0).to_numpy()
     if donor_sd:
-        table["h2"] = found / (found + donor_sd**2)
+        table["h2"] = table["genetic_variance"] / (table["genetic_variance"] + donor_sd**2)
     return table
