@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import cast
 
 import anndata as ad
@@ -27,7 +27,7 @@ class PoissonCells:
     labels_key = "cell_type"
     batch_key = None
     cell_types = ("B", "NK", "T")
-    composition = {"B": 0.3, "NK": 0.2, "T": 0.5}
+    composition = MappingProxyType({"B": 0.3, "NK": 0.2, "T": 0.5})
     config = SimpleNamespace(method="independent")
     covariates = SimpleNamespace(levels={"cell_type": ("B", "NK", "T")})
 
