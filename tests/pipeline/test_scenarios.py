@@ -20,6 +20,7 @@ from genesim.data.genotypes import Genotypes, write_vcf
 from genesim.errors import ConfigError, JoinError
 from genesim.pipeline.cohort_trans import log2_factor
 from genesim.pipeline.simulate import Models, simulate, simulate_genotypes
+from genesim.simulate import ascertain
 from genesim.simulate.cells import batch_fold_changes
 from genesim.simulate.dataset import SimulatedDataset
 from genesim.simulate.dictionary import COLUMNS, meaning
@@ -242,7 +243,7 @@ def test_parts_are_the_whole_and_cases_are_counted(
     world: Models, tmp_path: Path, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "admixture" in more.get("population", {}):  # whose candidates take longer
-        monkeypatch.setattr("genesim.simulate.ascertain.BLOCK", 32)
+        monkeypatch.setattr(ascertain, "BLOCK", 32)
     population = {"age": AGE, **more.get("population", {})}
     asked = scenario(30, 300, disease=more["disease"], population=population)
     parts = []
