@@ -59,8 +59,8 @@ def test_the_state_is_the_program_that_the_cell_expresses(models: Models) -> Non
     assert seen > 0.5
     shuffled = stats.spearmanr(np.random.default_rng(0).permutation(state), score).statistic
     assert abs(shuffled) < 0.1
+    wrong = parse(Scenario, {"cells": {"n_cells": 300, "state": {"program": 99}}, "effects": {}})
     with pytest.raises(ConfigError, match="program 99"):
-        wrong = parse(Scenario, {"cells": {"n_cells": 300, "state": {"program": 99}}, "effects": {}})
         simulate(wrong, models, 1)
 
 
@@ -71,4 +71,4 @@ def test_every_contig_s_job_waits_for_all_models(workflow: Any, tiny_config: dic
         assert made.returncode == 0, made.stdout + made.stderr
         text = made.stdout + made.stderr
         block = text[text.index("rule simulate_genotypes:") :].split("output:")[0]
-        assert len(set(part for part in block.replace(",", " ").split() if "models/haplotypes" in part)) == expected
+        assert len({part for part in block.replace(",", " ").split() if "models/haplotypes" in part}) == expected
