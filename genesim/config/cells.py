@@ -28,6 +28,9 @@ class StateScenario(Record):
     """First shape parameter of the beta law."""
     b: PositiveFloat = 2.0
     """Second shape parameter of the beta law."""
+    program: PositiveInt | None = None
+    """Instead of a law: the state is how far a cell is along this gene program of the expression model (1 is the
+    first), whose genes therefore change along it."""
     expression: GeneEffects | None = None
     """Genes that change along the state, whatever the genotype."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from genesim.config.scenario import Scenario
+from genesim.config.scenario import DonorEffects, Scenario
 from genesim.simulate.cells import Shift
 from genesim.simulate.donor_effects import (
     age_scores,
@@ -18,7 +18,7 @@ from genesim.simulate.donor_effects import (
     sex_codes,
     typed_gene_effects,
 )
-from genesim.simulate.effect_sizes import genetic_variance
+from genesim.simulate.effect_sizes import ALL_TYPES, genetic_variance
 
 _KEPT = 64
 """Donors whose deviations stay in memory: a chunk of cells spans a few neighbours."""
@@ -50,14 +50,16 @@ class _Deviations:
     scenario: Scenario
     donors: pd.Index
     n_types: int
-    sd: Float[np.ndarray, "type gene"]
+    n_genes: int
+    learned: Float[np.ndarray, "type gene"] | None
     seed: int
     kept: OrderedDict[int, np.ndarray] = field(default_factory=OrderedDict)
 
     def of(self, donor: int) -> np.ndarray:
         if donor not in self.kept:
             name = str(self.donors[donor])
-            drawn = donor_deviation(self.scenario.donor_effects, self.sd, name, self.n_types, self.seed)
+            law = self.scenario.donor_effects
+            drawn = donor_deviation(law, name, self.n_types, self.n_genes, self.seed, self.learned)
             self.kept[donor] = drawn
             if len(self.kept) > _KEPT:
                 self.kept.popitem(last=False)
@@ -100,15 +102,15 @@ def plan_changes(
     donor: np.ndarray,
     kind: np.ndarray,
     state: Float[np.ndarray, " cell"] | None,
-    donor_sd: Float[np.ndarray, "type gene"],
     seed: int,
+    learned_sd: Float[np.ndarray, "type gene"] | None = None,
 ) -> Changes:
     """Shifts of cells whose donors and types have these codes."""
     law = scenario.donor_effects
     shifts: list[Shift] = []
     columns: dict[str, np.ndarray] = {}
     if law.deviates:
-        deviations = _Deviations(scenario, donors.index, n_types, donor_sd, seed)
+        deviations = _Deviations(scenario, donors.index, n_types, len(genes), learned_sd, seed)
 
         def deviate(rows: slice) -> tuple[slice, np.ndarray]:
             found = np.empty((len(donor[rows]), len(genes)), np.float32)
@@ -119,7 +121,7 @@ def plan_changes(
             return slice(None), found
 
         shifts.append(deviate)
-        columns["donor_sd_log2"] = np.sqrt((donor_sd**2).mean(0))
+        columns["donor_sd_log2"] = mean_sd(law, len(genes), learned_sd)
     for name, effects, column in (
         ("age", law.age, "log2_per_sd_age"),
         ("sex", law.sex, "log2_male_over_female"),
@@ -141,29 +143,48 @@ def plan_changes(
     return Changes(shifts, columns, changed)
 
 
+def mean_sd(
+    law: DonorEffects, n_genes: int, learned: Float[np.ndarray, "type gene"] | None
+) -> Float[np.ndarray, " gene"]:
+    """SD of the donors' deviations, its square averaged over cell types."""
+    if learned is not None:
+        return np.sqrt((learned**2).mean(0))
+    return np.full(n_genes, float(law.donor_sd_log2))
+
+
 def genetic_variances(effects: pd.DataFrame, genes: pd.Index, cell_types: list[str]) -> pd.DataFrame:
-    """Variance over donors of log2 expression that the static effects make, gene x cell type; NaN of dynamic genes."""
+    """Variance over donors of log2 expression that the static effects make, gene x cell type.
+
+    NaN of dynamic genes, and 0 in the types in which a gene has no effect.
+    """
     found = pd.DataFrame(0.0, index=genes, columns=cell_types)
     dynamic = set(effects.loc[effects["log2_afc_slope"] != 0, "gene"])
-    for gene, mine in effects.groupby("gene"):
-        for name in cell_types:
-            here = mine[mine["cell_type"].isin(["*", name])]
-            sizes, p = here["log2_afc"].to_numpy(float), here["training_frequency"].to_numpy(float)
-            if gene in dynamic:
-                found.loc[gene, name] = np.nan
-            elif len(here):
-                found.loc[gene, name] = genetic_variance(sizes, p)
+    for name, mine in effects.groupby("gene"):
+        for cell_type in cell_types:
+            here = mine[mine["cell_type"].isin([ALL_TYPES, cell_type])]
+            if len(here):
+                sizes, p = here["log2_afc"].to_numpy(float), here["training_frequency"].to_numpy(float)
+                found.loc[str(name), cell_type] = genetic_variance(sizes, p)
+    found.loc[sorted(dynamic)] = np.nan
     return found
 
 
 def variance_columns(
-    effects: pd.DataFrame, genetic: pd.DataFrame, donor_sd: Float[np.ndarray, "type gene"]
+    genetic: pd.DataFrame,
+    fold: Float[np.ndarray, "donor type affected"],
+    affected: list[str],
+    donor_sd: Float[np.ndarray, " gene"],
 ) -> pd.DataFrame:
-    """`genetic_variance` of each gene, the mean over the types that have an effect, and `h2` where donors deviate."""
-    touched = genetic.where(genetic > 0).mean(axis=1)
+    """`genetic_variance` of each gene, over the types in which it has an effect, and `h2` where donors deviate."""
     known = genetic.notna().all(axis=1)
-    table = pd.DataFrame({"genetic_variance": touched.fillna(0.0).where(known)})
+    expected = genetic.where(genetic > 0).mean(axis=1).fillna(0.0).where(known)
+    # Over cell types in which a gene has an effect, as above.
+    spread = fold.var(axis=0, dtype=np.float64) if len(fold) else np.zeros(fold.shape[1:])
+    acts = (fold != 0).any(axis=0)
+    n_acting = np.maximum(acts.sum(axis=0), 1)
+    realised = pd.Series((spread * acts).sum(axis=0) / n_acting, index=pd.Index(affected, dtype=object))
+    table = pd.DataFrame({"genetic_variance": expected})
+    table["genetic_variance_donors"] = realised.reindex(genetic.index).fillna(0.0).to_numpy()
     if donor_sd.any():
-        found = table["genetic_variance"]
-        table["h2"] = found / np.maximum(found + (donor_sd**2).mean(0), 1e-300)
+        table["h2"] = expected / np.maximum(expected + donor_sd**2, 1e-300)
     return table

@@ -140,6 +140,12 @@ def _donors(scenario: Scenario, genotyped: pd.Index, where: str, seed: int) -> p
         donors["age"] = draw_ages(population.age, len(donors), rng.generator(seed, "population", "age"))
     if "age" in donors and not pd.api.types.is_numeric_dtype(donors["age"]):
         raise InputError("has an age that is no number", where=str(population.donor_table), remedy="give years")
+    if population.age is not None and donors["age"].isna().any():
+        raise InputError(
+            f"has no age of donor '{donors.index[donors['age'].isna()][0]}'",
+            where=str(population.donor_table),
+            remedy="give every donor's age, or leave the column out to draw them",
+        )
     donors = donors.copy()
     donors.insert(2, "batch", assign_batches(len(donors), scenario.cells.batches.n, seed))
     return donors

@@ -31,7 +31,7 @@ class Models:
     @property
     def methods(self) -> dict[str, str]:
         """Catalog ids by modality."""
-        found = {"expression": self.expression.config.method}
+        found: dict[str, str] = {"expression": self.expression.config.method}
         if self.haplotypes:
             found["haplotypes"] = self.haplotypes[0].config.method
         if self.effects is not None:

@@ -12,7 +12,7 @@ from genesim import rng
 from genesim.config.effects import CompositionEffect
 from genesim.data.genotypes import Genotypes
 from genesim.errors import ConditionError, ConfigError
-from genesim.simulate.dosage import centred_dosage
+from genesim.simulate.dosage import centred_dosage, common_variants
 
 COLUMNS = ["cell_type", "of", "variant", "log_odds", "training_frequency"]
 MIN_MAF = 0.1
@@ -20,7 +20,6 @@ MIN_MAF = 0.1
 
 
 def _variant(effect: CompositionEffect, number: int, variants: pd.DataFrame, seed: int) -> str:
-    frequency = variants["frequency"]
     if effect.variant is not None:
         if effect.variant not in variants.index:
             raise ConditionError(
@@ -29,7 +28,7 @@ def _variant(effect: CompositionEffect, number: int, variants: pd.DataFrame, see
                 remedy="use a variant of the trained models",
             )
         return effect.variant
-    common = variants.index[np.minimum(frequency, 1 - frequency) >= MIN_MAF]
+    common = common_variants(variants, MIN_MAF)
     if not len(common):
         raise ConfigError(
             f"no variant has a MAF of {MIN_MAF:g} or more",
@@ -61,7 +60,7 @@ def plant_composition(
                 remedy=f"use one of {', '.join(cell_types)}",
             )
         variant = _variant(effect, number, variants, seed) if effect.of == "genotype" else ""
-        frequency = float(variants.loc[variant, "frequency"]) if variant else np.nan
+        frequency = float(variants["frequency"].loc[variant]) if variant else np.nan
         rows.append((effect.cell_type, effect.of, variant, effect.log_odds, frequency))
     return pd.DataFrame(rows, columns=COLUMNS)
 

@@ -53,6 +53,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "has_effect": "Whether a variant acts on it.",
         "genetic_variance": "Variance over people of log2 expression that its static effects make, at training "
         "frequencies in linkage equilibrium, averaged over the cell types that they act in.",
+        "genetic_variance_donors": "The same over the simulated donors, whose frequencies and linkage differ.",
         "h2": "genetic_variance / (genetic_variance + donor_sd_log2^2).",
         "donor_sd_log2": "SD over donors of the deviation that is neither genetic nor of age, sex or disease.",
         "log2_per_sd_age": "log2 fold change per SD of age.",

@@ -20,7 +20,7 @@ from genesim.config.population import Population
 from genesim.data.genotypes import Genotypes
 from genesim.errors import ConditionError, ConfigError
 from genesim.simulate.donor_effects import age_scores, draw_ages, sex_codes
-from genesim.simulate.dosage import centred_dosage
+from genesim.simulate.dosage import centred_dosage, common_variants
 
 _N_REFERENCE = 20_000
 _BLOCK = 1000
@@ -117,7 +117,7 @@ def plan_disease(disease: Disease, variants: pd.DataFrame, population: Populatio
         chosen = pd.Index(list(disease.weights), dtype=object)
         raw = np.array(list(disease.weights.values()))
     else:
-        common = variants.index[np.minimum(frequency, 1 - frequency) >= disease.min_maf]
+        common = common_variants(variants, disease.min_maf)
         if len(common) < disease.n_causal:
             raise ConfigError(
                 f"{len(common)} variants have a MAF >= {disease.min_maf:g}, {disease.n_causal} are to be causal",

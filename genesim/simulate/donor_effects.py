@@ -19,63 +19,62 @@ SEX_CODE = {"female": -0.5, "male": 0.5}
 
 
 def donor_deviation(
-    law: DonorEffects, sd: Float[np.ndarray, "type gene"], donor: str, n_types: int, seed: int
+    law: DonorEffects,
+    donor: str,
+    n_types: int,
+    n_genes: int,
+    seed: int,
+    learned: Float[np.ndarray, "type gene"] | None = None,
 ) -> Float32[np.ndarray, "type gene"]:
-    """log2 deviation of one donor, N(0, sd^2) a gene; one row where all cell types have the same.
+    """log2 deviation of one donor, N(0, SD^2) a gene; one row where all cell types have the same.
+
+    The SD is donor_sd_log2 or, where that is "learned", the one given (see `learned_deviation`).
 
     Each donor has its own stream, so nothing need be kept: it is drawn again where it is needed.
     """
     stream = rng.generator(seed, "donor effects", "deviation", donor)
-    n_genes = sd.shape[1]
     common = stream.standard_normal((1, n_genes), dtype=np.float32)
     if law.type_correlation < 1:
         own = stream.standard_normal((n_types, n_genes), dtype=np.float32)
         common = np.sqrt(law.type_correlation) * common + np.sqrt(1 - law.type_correlation) * own
+    sd = law.donor_sd_log2 if learned is None else learned
     return (sd * common).astype(np.float32)
 
 
-def deviation_sd(
-    law: DonorEffects,
-    genes: pd.Index,
-    cell_types: Sequence[str],
-    learned: pd.DataFrame | None,
-    genetic: pd.DataFrame,
-) -> Float[np.ndarray, "type gene"]:
-    """SD of the deviations of each gene; one row where it is the same in all cell types.
+def learned_deviation(learned: pd.DataFrame | None, genetic: pd.DataFrame) -> Float[np.ndarray, "type gene"]:
+    """SD of the deviations: what the planted effects leave of the variance that an effect model saw over donors.
 
     Args:
         learned: SD over donors of log2 expression from all causes, gene x cell type, with a column "all" for the
-            types that were not measured apart.
+            types that were not measured apart. Genes that it lacks do not deviate.
         genetic: Variance of log2 expression that the planted effects make, gene x cell type.
 
     Raises:
-        ConfigError: It is to be learned, and no effect model has learned it.
+        ConfigError: No effect model has learned it.
     """
-    if law.donor_sd_log2 != "learned":
-        return np.full((1, len(genes)), law.donor_sd_log2)
     if learned is None or not learned.shape[1]:
         raise ConfigError(
             "no effect model has learned how much donors differ (one fitted on cells does)",
             where="scenario.donor_effects.donor_sd_log2",
             remedy="train effects on cells first, or set it to a number",
         )
-    columns = [name if name in learned else "all" for name in cell_types]
-    total = learned.reindex(genes)[columns].fillna(0.0).to_numpy().T ** 2
-    return np.sqrt(np.maximum(total - genetic.reindex(genes).fillna(0.0).to_numpy().T, 0.0))
+    columns = [name if name in learned else "all" for name in genetic.columns]
+    total = learned.reindex(genetic.index)[columns].fillna(0.0).to_numpy() ** 2
+    return np.sqrt(np.maximum(total - genetic.fillna(0.0).to_numpy(), 0.0)).T
 
 
 def deviation_tables(
     law: DonorEffects,
-    sd: Float[np.ndarray, "type gene"],
     donors: Sequence[str],
     cell_types: Sequence[str],
     genes: pd.Index,
     seed: int,
+    learned: Float[np.ndarray, "type gene"] | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Truth of the deviations, a table a donor: donor, gene, cell_type ("*" is all), log2_deviation."""
-    types = [ALL_TYPES] if law.type_correlation == 1 and len(sd) == 1 else list(cell_types)
+    types = [ALL_TYPES] if law.type_correlation == 1 and learned is None else list(cell_types)
     for donor in donors:
-        deviation = donor_deviation(law, sd, donor, len(cell_types), seed)
+        deviation = donor_deviation(law, donor, len(cell_types), len(genes), seed, learned)
         yield pd.DataFrame(
             {
                 "donor": np.full(deviation.size, donor, object),

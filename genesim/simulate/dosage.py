@@ -9,6 +9,15 @@ import pandas as pd
 from jaxtyping import Float
 
 from genesim.data.genotypes import Genotypes
+from genesim.data.ploidy import kind_of
+
+
+def common_variants(variants: pd.DataFrame, min_maf: float) -> pd.Index:
+    """Autosomal variants of at least this minor allele frequency: those whose dosage has the variance 2pq."""
+    frequency = variants["frequency"].to_numpy(np.float64)
+    contig = variants["contig"].astype(str)
+    autosomal = contig.isin([name for name in contig.unique() if kind_of(name) == "autosome"])
+    return variants.index[(np.minimum(frequency, 1 - frequency) >= min_maf) & autosomal.to_numpy(bool)]
 
 
 def centred_dosage(

@@ -24,10 +24,18 @@ _EXACT = 6
 
 @dataclass(frozen=True)
 class _Window:
-    """Variants that may be causal for one gene, and their probabilities (None: even)."""
+    """Variants that may be causal for one gene, and the logs of their weights (None: even)."""
 
     variants: np.ndarray
-    probability: np.ndarray | None
+    log_weight: np.ndarray | None
+
+    def choose(self, n: int, stream: np.random.Generator) -> np.ndarray:
+        """`n` variants one after another, each with probability proportional to its weight among those left."""
+        if self.log_weight is None:
+            return stream.choice(self.variants, n, replace=False)
+        # The largest of log weight + Gumbel noise are such a sample, and no weight is too small for it.
+        order = np.argsort(-(self.log_weight + stream.gumbel(size=len(self.variants))), kind="stable")
+        return self.variants[order[:n]]
 
 
 def genetic_variance(log2_afc: Float[np.ndarray, " variant"], frequency: Float[np.ndarray, " variant"]) -> float:
@@ -78,13 +86,8 @@ def _windows(law: RandomEffects, genes: pd.DataFrame, variants: pd.DataFrame) ->
         low, high = np.searchsorted(start, [tss - law.window, tss + law.window + 1])
         if high - low < law.n_causal:
             continue
-        probability = None
-        if law.tss_decay is not None:
-            distance = np.abs(start[low:high] - tss)
-            # Relative to the nearest, and never 0: far variants stay possible where no other is left.
-            weight = np.maximum(np.exp(-(distance - distance.min()) / law.tss_decay), 1e-200)
-            probability = weight / weight.sum()
-        found[gene] = _Window(part.index.to_numpy()[low:high], probability)
+        log_weight = None if law.tss_decay is None else -np.abs(start[low:high] - tss) / law.tss_decay
+        found[gene] = _Window(part.index.to_numpy()[low:high], log_weight)
     return found
 
 
@@ -170,7 +173,7 @@ def random_effects(
             rng.generator(seed, "effects", str(gene), *more) for more in ((), ("types",), ("dynamic",))
         )
         rows: list[list] = []
-        for variant in stream.choice(window.variants, law.n_causal, replace=False, p=window.probability):
+        for variant in window.choose(law.n_causal, stream):
             size = _unit_size(law, stream)
             acts_in = ALL_TYPES if stream.random() < law.shared else stream.choice(np.array(cell_types, object))
             slope, shape = 0.0, ""

@@ -63,6 +63,6 @@ def lost_shares(effects: pd.DataFrame, genotypes: Genotypes) -> Mapping[str, dic
             alleles[:, 1] = np.where(alleles[:, 1] == -2, alleles[:, 0], alleles[:, 1])
             left *= np.where(alleles == 1, 2.0**size, 1.0)
         dosage = left.mean(axis=1)
-        for at in np.flatnonzero(dosage < 1):
+        for at in np.flatnonzero(dosage < 1).tolist():
             lost.setdefault(str(genotypes.donors[at]), {})[str(gene)] = float(1 - dosage[at])
     return lost

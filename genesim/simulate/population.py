@@ -88,7 +88,7 @@ def assign_batches(n_donors: int, n_batches: int, seed: int) -> np.ndarray:
 
 
 def draw_donors(population: Population, training_mix: Mapping[str, float], n_batches: int, seed: int) -> pd.DataFrame:
-    """New donors: index `donor`; columns `ancestry`, `sex`, `batch` (of relatives also `father`, `mother`; `age` by its law).
+    """New donors: index `donor`; columns `ancestry`, `sex`, `batch`; `age` by its law; of relatives `father`, `mother`.
 
     Counts per ancestry and per sex follow the declared shares exactly (largest remainder); who is
     who is shuffled, so that an id says nothing. Admixed donors all have the label of their population.
