@@ -37,7 +37,7 @@ def donor_deviation(
     if law.type_correlation < 1:
         own = stream.standard_normal((n_types, n_genes), dtype=np.float32)
         common = np.sqrt(law.type_correlation) * common + np.sqrt(1 - law.type_correlation) * own
-    sd = law.donor_sd_log2 if learned is None else learned
+    sd = float(law.donor_sd_log2) if learned is None else learned
     return (sd * common).astype(np.float32)
 
 

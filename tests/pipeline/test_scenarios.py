@@ -18,6 +18,7 @@ from genesim.config.base import parse
 from genesim.config.scenario import Scenario
 from genesim.data.genotypes import Genotypes, write_vcf
 from genesim.errors import ConfigError, JoinError
+from genesim.estimators.effect_donor_variance import donor_sd
 from genesim.pipeline.cohort_trans import log2_factor
 from genesim.pipeline.simulate import Models, simulate, simulate_genotypes
 from genesim.simulate import ascertain
@@ -464,3 +465,31 @@ def test_a_vcf_of_elsewhere_is_refused(world: Models, tmp_path: Path) -> None:
     people = {"population": {"vcf": str(tmp_path / "b.vcf.gz"), "donor_table": str(tmp_path / "d.tsv")}}
     with pytest.raises(JoinError, match="nobody"):
         simulate(parse(Scenario, {**people, "effects": RANDOM}), world, 1)
+
+
+def test_donors_deviate_as_the_effect_model_learned_and_its_own_fit_sees_it(world: Models) -> None:
+    genes, types = world.expression.genes, list(world.expression.cell_types)
+    total = pd.DataFrame(0.5, index=genes[:40], columns=["all", "B", "T"])
+    total["B"] = 0.9
+    learned = replace(world, effects=SimpleNamespace(genes=world.effects.genes, donor_sd=total))  # type: ignore[union-attr, arg-type]
+    asked = scenario(150, 9000, donor_effects={"donor_sd_log2": "learned", "type_correlation": 0.5})
+    data = simulate(asked, learned, 4)
+    table = pd.concat(data.streamed_truth["donor_deviation"]())
+    deviation = table.pivot_table(index="donor", columns=["cell_type", "gene"], values="log2_deviation")
+    plain = [gene for gene in genes[:40] if not data.genes["has_effect"][gene]]
+    for name, sd in (("B", 0.9), ("T", 0.5), ("NK", 0.5)):
+        assert deviation[name][plain].to_numpy().std() == pytest.approx(sd, rel=0.05)
+    assert (deviation["T"][genes[40:]] == 0).all(axis=None)
+    everywhere = set(data.effects.loc[data.effects["cell_type"] == "*", "gene"])
+    for gene in sorted(everywhere & set(genes[:40])):
+        left = 0.25 - data.genes["genetic_variance"][gene]
+        assert deviation["T"][gene].std() == pytest.approx(np.sqrt(max(left, 0.0)), rel=0.2)
+    again = donor_sd(
+        data.cells, data.cells.obs["donor"].astype(str), {t: data.cells.obs["cell_type"] == t for t in types}
+    )
+    seen = again.loc[plain]
+    assert seen["B"].mean() == pytest.approx(0.9, rel=0.1)
+    assert seen["T"].mean() == pytest.approx(0.5, rel=0.1)
+    bare = replace(world, effects=SimpleNamespace(genes=world.effects.genes, donor_sd=total[[]]))  # type: ignore[union-attr, arg-type]
+    with pytest.raises(ConfigError, match="how much donors differ"):
+        simulate(asked, bare, 4)

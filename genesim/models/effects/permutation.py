@@ -95,7 +95,7 @@ def gene_p_values(
         n_donors: With weight, per gene.
         order: From `permutations`.
     """
-    used = (np.asarray(problem.prior) > 0).any(1)
+    used = np.asarray((np.asarray(problem.prior) > 0).any(1))
     projected = np.asarray(problem.dof, np.float64)
     # A permuted response has its share of variance in the covariates again, the observed one has none.
     null = np.asarray(permuted_maxima(problem, jnp.asarray(order)), np.float64)

@@ -197,7 +197,7 @@ def fit_genes(
         seed: Of the permutations of the donors.
     """
     draw = rng.generator(seed, "effects", "permutations")
-    order = permutations((weight > 0).any(0), config.n_permutations, draw)
+    order = permutations(np.asarray((weight > 0).any(0)), config.n_permutations, draw)
     collected = _Collector(response.shape[0])
     at_once = 1 if jax.default_backend() == "cpu" else config.gene_minibatch
     planned = list(batches(windows, response.shape[1], config.gene_minibatch))
