@@ -72,3 +72,15 @@ def test_every_contig_s_job_waits_for_all_models(workflow: Any, tiny_config: dic
         text = made.stdout + made.stderr
         block = text[text.index("rule simulate_genotypes:") :].split("output:")[0]
         assert len({part for part in block.replace(",", " ").split() if "models/haplotypes" in part}) == expected
+
+
+def test_the_donors_of_a_vcf_are_not_drawn(workflow: Any, tiny_config: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "cohort.vcf").write_text("")
+    people = {"vcf": str(tmp_path / "cohort.vcf")}
+    config = {**tiny_config, "scenario": {**tiny_config["scenario"], "population": people}}
+    made = workflow(tmp_path / "run", config, "-n")
+    assert made.returncode == 0, made.stdout + made.stderr
+    text = made.stdout + made.stderr
+    assert "rule simulate:" in text
+    assert "rule simulate_genotypes:" not in text
+    assert "cohort.vcf" in text[text.index("rule simulate:") :].split("output:")[0]
