@@ -1,15 +1,13 @@
 """Are declared scenarios met in the simulated cohorts? Declared against realised, by seed, beside what a null gives.
 
-Models in closed form are not needed: any trained `models/` directory will do. Three checks, all from the written truth
-and the donors' own genotypes:
+Any trained `models/` directory will do. All checks are made from the truth and the donors' own genotypes:
 
 - `h2`: realised share of genetic variance over the simulated donors at genes with an effect (linkage and the donors'
-  ancestries differ from the training frequencies in linkage equilibrium that h2 is declared for). Null: the same of
-  donors whose genetic values are shuffled against the deviations is 0 by construction, so no row.
+  ancestries differ from the training frequencies in linkage equilibrium that h2 is declared for).
 - `prevalence`: share of cases among donors as they come, declared 0.1 and 0.02.
 - `risk_of_cases`: mean risk of cases minus that of controls under 50/50 sampling, in SDs of liability, beside the
   normal theory h2 z / K + h2 z / (1 - K) (z: the normal density at the threshold). Null: cases drawn by chance, 0.
-- `candidates`: people drawn for the sample, and seconds for it.
+- `candidates`: people drawn for the sample (beside 100 / K), and `seconds` for it.
 
 Usage: python benchmarks/scenarios.py --models results/demo/models [--seeds 3]
 """

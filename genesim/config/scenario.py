@@ -76,6 +76,9 @@ class Scenario(Record):
         random, donors, disease = self.effects.random, self.donor_effects, self.disease
         if random is not None and random.h2 is not None and (donors.donor_sd_log2 == "learned" or not donors.deviates):
             raise ValueError("effects.random.h2 is a share of variance: set donor_effects.donor_sd_log2 to a number")
+        planted = self.new_variants is not None and self.new_variants.loss_of_function is not None
+        if self.effects.trans and not planted:
+            raise ValueError("effects.trans follow from lost genes: set new_variants.loss_of_function")
         if self.effects.is_dynamic and self.cells.state is None:
             raise ValueError("dynamic effects need a state to change along: set cells.state")
         uses = {effect.of for effect in self.composition_effects}

@@ -20,8 +20,8 @@ from genesim.simulate.donor_effects import (
 )
 from genesim.simulate.effect_sizes import ALL_TYPES, genetic_variance
 
-_KEPT = 64
-"""Donors whose deviations stay in memory: a chunk of cells spans a few neighbours."""
+_KEPT = 4
+"""Donors whose deviations stay in memory: the last of a chunk of cells is often the first of the next."""
 
 
 @dataclass(frozen=True)

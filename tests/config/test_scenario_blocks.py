@@ -42,6 +42,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"population": {"n_donors": None}}, "n_donors is null"),
     ({"population": {"donor_table": "d.tsv"}}, "about the donors of 'vcf'"),
     ({"population": {"vcf": "a.vcf", "ancestry": {"X": 1}}}, "leave it out with 'vcf'"),
+    ({"effects": {"trans": True}}, "loss_of_function"),
     ({"disease": {"n_cases": 3, "case_share": 0.1}}, "not both"),
     ({"disease": {"n_cases": 100}}, "leave some of each"),
     ({"disease": {"case_share": 0.001}}, "leave some of each"),

@@ -49,8 +49,11 @@ GENOTYPES_SECTION = section(
 )
 SCENARIO_SECTION = section("scenario")
 # Who is taken by case status depends on the genotypes of all contigs, so every contig's job needs all models.
-DISEASE = RUN.resolved_scenario().disease
-JOINT_CONTIGS = CONTIGS if DISEASE is not None and DISEASE.is_sampled else []
+SCENARIO = RUN.resolved_scenario()
+IS_SAMPLED = SCENARIO.disease is not None and SCENARIO.disease.is_sampled
+JOINT_CONTIGS = CONTIGS if IS_SAMPLED else []
+# Donors of a VCF need no drawing.
+DRAWN_CONTIGS = CONTIGS if SCENARIO.population.vcf is None else []
 EXAMPLE_SECTION = section("example")
 EVALUATE_SECTION = section(
     "evaluate", models={"effects": RUN.models.effects.model_dump(mode="json")}
