@@ -137,6 +137,8 @@ def train(
     else:
         model = train_effects(cohort, config, seed)
     settings = getattr(config, which).model_dump(mode="json")
+    if isinstance(model, EffectModel):
+        settings = model.provenance.config  # with what was found out about the donors
     model.save(out, Provenance(f"train {which}", seed, settings, source))
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)  # the model stands; its checkpoints have served
