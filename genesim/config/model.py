@@ -120,7 +120,8 @@ class EffectConfig(Record):
     n_factors: int = Field(5, ge=0)
     """Hidden expression factors (principal components) removed per cell type."""
     n_genotype_factors: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
-    """Principal components of the genotypes removed as covariates; `auto` takes those that exceed chance."""
+    """Principal components of the genotypes removed as covariates; `auto` takes those that both halves of the
+    genome show: none in a homogeneous cohort."""
     kinship: Literal["none", "auto"] = "auto"
     """`auto` estimates kinship from the genotypes and fits a mixed model if it finds relatives; `none` takes donors
     as unrelated."""

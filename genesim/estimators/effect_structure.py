@@ -211,5 +211,5 @@ def _n_components(thinned: ThinnedVariants, unrelated: np.ndarray, config: Effec
         return 0
     found = n_structured(thinned.dosage[:, unrelated], min(_MAX_COMPONENTS, int(unrelated.sum()) // 20))
     if found:
-        log.info("cis effects: %d genotype components exceed chance and are covariates", found)
+        log.info("cis effects: %d genotype components show in both halves of the genome: covariates", found)
     return found
