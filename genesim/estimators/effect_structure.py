@@ -15,7 +15,7 @@ from genesim.console import log
 from genesim.data.genotypes.record import Genotypes
 from genesim.data.thin import ThinnedVariants, thinned_variants
 from genesim.errors import ConfigError, InputError, JoinError
-from genesim.metrics.kinship import DUPLICATE, THIRD_DEGREE, king_robust
+from genesim.metrics.kinship import DUPLICATE, THIRD_DEGREE, KingEstimate, king_robust
 from genesim.metrics.structure import genotype_components, n_structured
 from genesim.models.effects.kinship import Families, families_of
 
@@ -25,6 +25,8 @@ Kinship = pd.DataFrame | Literal["auto", "none"] | None
 _FALSE_FAMILY = 0.05
 # Where even parents and children (kinship 0.25) drown in noise, nothing is estimated.
 _FIRST_DEGREE = 2**-2.5
+# First cousins; where they are missed, it is said.
+_COUSINS = 0.0625
 # "auto" looks for structure where at least so many independent variants lie in so many megabases: components of
 # fewer are the haplotypes of single regions, and would remove the cis effects there.
 _MIN_VARIANTS, _MIN_MEGABASES = 1000, 30
@@ -102,15 +104,20 @@ def checked_kinship(table: pd.DataFrame, donors: Sequence[str]) -> np.ndarray:
     return (values + values.T) / 2
 
 
+def _king(thinned: ThinnedVariants) -> tuple[KingEstimate, float]:
+    """KING-robust kinship and the value above which no pair of strangers is expected."""
+    n_donors = thinned.dosage.shape[1]
+    n_pairs = max(n_donors * (n_donors - 1) / 2, 1)
+    estimate = king_robust(thinned.dosage)
+    return estimate, max(THIRD_DEGREE, float(-ndtri(_FALSE_FAMILY / n_pairs)) * estimate.noise)
+
+
 def _estimated(thinned: ThinnedVariants, report: dict[str, Any]) -> tuple[np.ndarray | None, float]:
     """KING-robust kinship and the value above which it is not noise; None where it cannot tell."""
-    n_donors = thinned.dosage.shape[1]
-    n_pairs = n_donors * (n_donors - 1) / 2
     if thinned.n_variants < 2:
         log.info("cis effects: %d common variants say nothing about relatives", thinned.n_variants)
         return None, THIRD_DEGREE
-    estimate = king_robust(thinned.dosage)
-    threshold = max(THIRD_DEGREE, float(-ndtri(_FALSE_FAMILY / n_pairs)) * estimate.noise)
+    estimate, threshold = _king(thinned)
     report |= {"n_variants": thinned.n_variants, "noise": round(estimate.noise, 5)}
     if threshold > _FIRST_DEGREE:
         log.info(
@@ -120,7 +127,7 @@ def _estimated(thinned: ThinnedVariants, report: dict[str, Any]) -> tuple[np.nda
             estimate.noise,
         )
         return None, threshold
-    if threshold > THIRD_DEGREE:
+    if threshold > _COUSINS:
         log.warning(
             "cis effects: from %d nearly independent variants kinship is known to +-%.3f only: relatives below %.3f "
             "(parent and child 0.25, half siblings 0.125) are not seen; give a table from the whole genome",
@@ -149,6 +156,24 @@ def _unrelated(kinship: np.ndarray, threshold: float) -> np.ndarray:
     while (count := (related & left).sum(1) * left).any():
         left[int(count.argmax())] = False
     return left
+
+
+def twins_across(genotypes: Genotypes, side: pd.Series) -> list[tuple[str, str]]:
+    """Pairs of donors on different sides of a split who have the kinship of twins: maybe one person under two ids.
+
+    Args:
+        genotypes: Where too few variants are given to tell relatives, no pair is found.
+        side: Index donor.
+    """
+    thinned = thinned_variants(genotypes)
+    if thinned.n_variants < 2 or genotypes.n_donors < 2:
+        return []
+    estimate, threshold = _king(thinned)
+    if threshold > _FIRST_DEGREE:
+        return []
+    names, sides = genotypes.donors.astype(str), side.reindex(genotypes.donors).to_numpy()
+    pairs = np.argwhere(np.triu(estimate.kinship > DUPLICATE, 1))
+    return [(names[i], names[j]) for i, j in pairs if sides[i] != sides[j]]
 
 
 def donor_structure(
@@ -199,6 +224,9 @@ def donor_structure(
             )
     components = np.zeros((len(donors), 0))
     if thinned is not None and config.n_genotype_factors != 0:
+        if isinstance(asked, str) and asked == "none" and thinned.n_variants >= 2:
+            estimate, above = _king(thinned)  # families are no axis of structure, even where they are not modelled
+            unrelated = _unrelated(estimate.kinship, above)
         components = genotype_components(thinned.dosage, _n_components(thinned, unrelated, config), unrelated)
     report["n_genotype_factors"] = components.shape[1]
     return DonorStructure(families, components, report)
