@@ -73,9 +73,9 @@ def king_noise(dosage: Float[np.ndarray, "variant donor"]) -> float:
     if n_donors < 2 or n_blocks < 2:
         return float("inf")
     blocks = [_distance_and_het(part) for part in np.array_split(dosage, n_blocks)]
-    total = sum(het for _, het in blocks)
+    total = np.sum([het for _, het in blocks], axis=0)
     n = np.maximum(_fewer(total, total), 1)
-    ratio = sum(distance for distance, _ in blocks) / n
-    squares = sum((distance - ratio * _fewer(total, het)) ** 2 for distance, het in blocks)
+    ratio = np.sum([distance for distance, _ in blocks], axis=0) / n
+    squares = np.sum([(distance - ratio * _fewer(total, het)) ** 2 for distance, het in blocks], axis=0)
     variance = squares / (16 * n**2) * n_blocks / (n_blocks - 1)
     return float(np.sqrt(variance[np.triu_indices(n_donors, 1)].mean()))
