@@ -11,9 +11,10 @@ import pytest
 
 from genesim.config.model import EffectConfig
 from genesim.data.genotypes.record import Genotypes
+from genesim.data.kinship_table import read_kinship
 from genesim.data.thin import thinned_variants
 from genesim.errors import ConfigError, InputError, JoinError
-from genesim.estimators.effect_structure import checked_kinship, donor_structure
+from genesim.estimators.effect_structure import checked_kinship, donor_structure, twins_across
 from genesim.estimators.effects import EffectModel
 from genesim.metrics.kinship import king_noise, king_robust
 from genesim.metrics.structure import genotype_components, n_structured
@@ -115,6 +116,17 @@ def test_twins_are_reported_or_refused(strangers: Genotypes, caplog) -> None:
         structure_of(twins, duplicates="error")
 
 
+def test_twins_on_two_sides_of_a_split_are_found(strangers: Genotypes) -> None:
+    alleles = np.concatenate([strangers.alleles, strangers.alleles[:, :2]], 1)
+    donors = pd.Index([*strangers.donors, "again", "more"], dtype=object)
+    twins = Genotypes(alleles, np.ones(alleles.shape[:2], bool), strangers.variants, donors)
+    side = pd.Series("train", index=donors)
+    assert twins_across(twins, side) == []
+    side["again"] = "test"
+    assert twins_across(twins, side) == [("D0", "again")]
+    assert twins_across(twins.subset(variants=np.arange(40)), side) == []
+
+
 def test_populations_are_counted_and_separated(strangers: Genotypes) -> None:
     rng = np.random.default_rng(2)
     base = rng.uniform(0.2, 0.8, N_CONTIGS * PER_CONTIG)
@@ -168,6 +180,24 @@ def test_a_good_table_is_taken_in_the_order_of_the_donors() -> None:
     values = checked_kinship(table, list("cab"))
     assert values[0, 1] == values[1, 0] == 0.25
     assert values.shape == (3, 3)
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".csv", ".csv.gz", ".parquet"])
+def test_kinship_files_are_read_with_ids_as_text(tmp_path: Path, suffix: str) -> None:
+    table = TABLE.set_axis(["0012", "b", "c", "d"], axis=0).set_axis(["0012", "b", "c", "d"], axis=1)
+    path = tmp_path / f"kinship{suffix}"
+    if suffix == ".parquet":
+        table.to_parquet(path)
+    else:
+        table.to_csv(path, sep="\t" if suffix == ".tsv" else ",")
+    np.testing.assert_array_equal(checked_kinship(read_kinship(path), ["b", "0012"]), 0.5 * np.eye(2))
+
+
+def test_kinship_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_kinship(tmp_path / "absent.tsv")
+    with pytest.raises(InputError, match="suffix tells no format"):
+        read_kinship(tmp_path / "kinship.kin0")
 
 
 def test_fit_uses_relatives_and_says_so(relatives: Genotypes, tmp_path: Path) -> None:
