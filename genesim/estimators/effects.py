@@ -204,7 +204,7 @@ class EffectModel:
             basis = np.pad(basis, ((0, 0), (0, rank - basis.shape[1])))
             shared = None if families is None else fit_heritability(response, weight, basis, families)
             if shared is not None:
-                log.info("cis effects, %s: relatives share %.0f %% of the residual variance", name, 100 * shared.mean())
+                log.info("cis effects, %s: mixed model, h2 %.2f on average over genes", name, shared.mean())
             posteriors[name] = fit_genes(
                 response,
                 weight,
