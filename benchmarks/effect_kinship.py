@@ -295,19 +295,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("GENESIM_DATA", "../shared/data")))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parts = ["families", "structured", "real"]
+    parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
     options = parser.parse_args()
-    rows: list[Row] = []
+    path = options.out / "effect_kinship.csv"
+    columns = ["part", "model", "seed", "metric", "value", "n"]
     for seed in options.seeds:
-        panel = families_panel(options.data, seed)
-        rows += evaluated("families", panel, ["plain", "components", "mixed", "pedigree", "auto"], seed)
-        if seed == options.seeds[0]:
+        rows: list[Row] = []
+        if "families" in options.parts:
+            panel = families_panel(options.data, seed)
+            rows += evaluated("families", panel, ["plain", "components", "mixed", "pedigree", "auto"], seed)
             rows += cost(panel, seed)
-        panel = structured_panel(options.data, seed)
-        rows += evaluated("structured", panel, ["plain", "components", "region", "auto"], seed)
-        rows += real(options.data, seed)
-        table = pd.DataFrame(rows, columns=["part", "model", "seed", "metric", "value", "n"])
-        with atomic_file(options.out / "effect_kinship.csv") as temporary:
+        if "structured" in options.parts:
+            panel = structured_panel(options.data, seed)
+            rows += evaluated("structured", panel, ["plain", "components", "region", "auto"], seed)
+        if "real" in options.parts:
+            rows += real(options.data, seed)
+        table = pd.DataFrame(rows, columns=columns)
+        if path.exists():  # other parts and seeds stay
+            before = pd.read_csv(path)
+            again = before["part"].isin(options.parts) & (before["seed"] == seed)
+            table = pd.concat([before[~again], table], ignore_index=True)
+        with atomic_file(path) as temporary:
             table.to_csv(temporary, index=False, float_format="%.6g")
         print(f"seed {seed} is done", flush=True)
     write_record(options.out / "effect_kinship.json", seeds=options.seeds, n_genes=N_GENES, n_tested=N_TESTED)
