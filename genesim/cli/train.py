@@ -20,6 +20,9 @@ def run(
     checkpoints: Annotated[Path | None, typer.Option(help="Folder to resume a killed training from.")] = None,
     shard: Annotated[str | None, typer.Option(help="k/n: fit the k-th of n shards of the haplotypes only.")] = None,
     join: Annotated[list[Path] | None, typer.Option(help="Join these shards of a haplotype model; repeat it.")] = None,
+    kinship: Annotated[
+        Path | None, typer.Option(help="Donor x donor table of kinship (TSV, CSV or parquet), for effects.")
+    ] = None,
     seed: Seed = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -30,6 +33,8 @@ def run(
         raise ConfigError(f"no model is called {model!r}", where="train", remedy=f"choose among {', '.join(known)}")
     if join and model != "haplotypes":
         raise ConfigError("only haplotypes are fitted in shards", where="--join", remedy="train haplotypes --join ...")
+    if kinship and model != "effects":
+        raise ConfigError("only effects use kinship", where="--kinship", remedy="train effects --kinship ...")
     if cohort is None and not join:
         raise ConfigError("no cohort is given", where="train", remedy="--cohort DIRECTORY")
     if planned(dry_run, f"train {model} on {cohort}" if not join else f"join {len(join)} shards", out):
@@ -49,6 +54,7 @@ def run(
             seed=seed,
             checkpoints=checkpoints,
             shard=part,
+            kinship=kinship,
         )
     say(quiet, out)
 

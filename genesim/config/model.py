@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -119,6 +119,14 @@ class EffectConfig(Record):
     """Smallest absolute correlation inside a credible set."""
     n_factors: int = Field(5, ge=0)
     """Hidden expression factors (principal components) removed per cell type."""
+    n_genotype_factors: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
+    """Principal components of the genotypes removed as covariates; `auto` takes those that both halves of the
+    genome show: none in a homogeneous cohort."""
+    kinship: Literal["none", "auto"] = "auto"
+    """`auto` estimates kinship from the genotypes and fits a mixed model if it finds relatives; `none` takes donors
+    as unrelated."""
+    duplicates: Literal["keep", "error"] = "keep"
+    """Pairs of donors with the kinship of twins: reported and kept (the mixed model counts them once), or refused."""
     min_cells: PositiveInt = 5
     """Cells a donor needs in a cell type to count there."""
     gene_minibatch: PositiveInt = 64

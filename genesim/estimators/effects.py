@@ -29,8 +29,10 @@ from genesim.estimators.effect_inputs import (
     pseudobulk,
     read_donor_expression,
 )
+from genesim.estimators.effect_structure import Kinship, donor_structure
 from genesim.estimators.effect_tables import effect_table, egene_table, sample_table
 from genesim.models.catalog import card
+from genesim.models.effects.kinship import fit_heritability
 from genesim.models.effects.posterior import EffectPosterior, genetic_values
 from genesim.models.effects.problem import orthonormal_covariates
 from genesim.models.effects.response import count_response, hidden_factors, linear_response, log2_response
@@ -111,6 +113,7 @@ class EffectModel:
         donor_key: str = "donor",
         labels_key: str | None = None,
         covariates: pd.DataFrame | None = None,
+        kinship: Kinship = None,
         layer: str | None = None,
         bulk: bool = False,
         scale: Scale = "counts",
@@ -123,6 +126,9 @@ class EffectModel:
         The response is donor pseudobulk on a log2 scale with a precision weight per donor and gene
         (`models.effects.response`); covariates, log library size and hidden factors of expression are
         projected out of response and dosages. Missing dosages take the variant's mean.
+        Population structure: principal components of the genotypes are covariates too (`n_genotype_factors`).
+        Relatives: a mixed model whose residual follows kinship within families (`models.effects.kinship`); without
+        relatives the model is the plain one, bit for bit. What was found stands in `provenance.config["donors"]`.
 
         Args:
             expression: Counts of single cells; with `bulk`, one row a donor.
@@ -131,6 +137,8 @@ class EffectModel:
             donor_key: Column of obs with donors (bulk: obs names are taken where it is absent).
             labels_key: Column of obs with cell types.
             covariates: Index donor; numbers, or text taken as levels.
+            kinship: Donor x donor table of kinship coefficients (0.5 with oneself, 0.25 parent and child; KING,
+                a pedigree), "auto" (KING-robust from `geno`), "none"; None takes `config.kinship`.
             layer: Layer with the expression.
             bulk: Rows are donors, not cells.
             scale: Of bulk values: "counts", "linear" (TPM, RPKM) or "log2".
@@ -138,8 +146,8 @@ class EffectModel:
             seed: Of the permutations behind the p-values.
 
         Raises:
-            H5adError, InputError: Expression, genes or covariates that cannot be used.
-            JoinError: Fewer than 10 donors, or no gene, in common.
+            H5adError, InputError: Expression, genes, covariates or kinship that cannot be used.
+            JoinError: Fewer than 10 donors, or no gene, in common; donors without covariates or kinship.
             TrainingError: No gene has a usable variant in its window.
         """
         config = config or EffectConfig()
@@ -158,7 +166,10 @@ class EffectModel:
                 where="genotypes",
                 remedy="check that genes and genotypes use one genome build, or widen effects.window",
             )
+        structure = donor_structure(geno, columns, donors, kinship, config)
         numbers = numeric_covariates(covariates, donors)
+        if structure.components.shape[1]:  # else nothing is touched, not even the order in memory
+            numbers = np.column_stack([numbers, structure.components])
 
         labels: list[str] = []
         rows: dict[str, np.ndarray | None] = {ALL: None}
@@ -191,22 +202,28 @@ class EffectModel:
             return mean_imputed(dosages(geno.alleles[index][:, columns]), mean[index])
 
         rank = max(basis.shape[1] for _, _, basis in prepared.values())
-        posteriors = {
-            name: fit_genes(
+        families = structure.families
+        posteriors = {}
+        for name, (response, weight, basis) in prepared.items():
+            basis = np.pad(basis, ((0, 0), (0, rank - basis.shape[1])))
+            shared = None if families is None else fit_heritability(response, weight, basis, families)
+            if shared is not None:
+                log.info("cis effects, %s: mixed model, h2 %.2f on average over genes", name, shared.mean())
+            posteriors[name] = fit_genes(
                 response,
                 weight,
-                np.pad(basis, ((0, 0), (0, rank - basis.shape[1]))),
+                basis,
                 windows,
                 dosage_of,
                 config,
                 f"cis effects, {name}",
                 seed,
+                families,
+                shared,
             )
-            for name, (response, weight, basis) in prepared.items()
-        }
         variants = geno.variants[["contig", "start", "ref", "alt"]].assign(frequency=frequency)
-        provenance = Provenance("train effects", seed, config.model_dump(mode="json"))
         deviations = None if bulk else donor_sd(adata, donor, {name: rows[name] for name in prepared})
+        provenance = Provenance("train effects", seed, config.model_dump(mode="json") | {"donors": structure.report})
         return cls(located, *_compacted(variants, posteriors), labels, config, provenance, deviations)
 
     def table(self, min_pip: float = 1e-3) -> pd.DataFrame:

@@ -42,7 +42,8 @@ def models_section(name):
     return section(models={name: getattr(RUN.models, name).model_dump(mode="json")})
 
 
-INPUTS_SECTION = section(inputs=INPUTS.model_dump(mode="json"))
+# Kinship is read when effects are trained.
+INPUTS_SECTION = section(inputs=INPUTS.model_dump(mode="json", exclude={"kinship"}))
 # Reading a VCF takes long: it is not done again because, say, another column of the cells is used.
 GENOTYPES_SECTION = section(
     inputs=INPUTS.model_dump(mode="json", include={"h5ad", "vcf", "genotypes", "phase"})

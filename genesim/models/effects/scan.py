@@ -14,6 +14,7 @@ from genesim.config.model import EffectConfig
 from genesim.console import progress
 from genesim.models.effects.baselines import marginal_correlation
 from genesim.models.effects.credible import credible_sets
+from genesim.models.effects.kinship import Families
 from genesim.models.effects.permutation import gene_p_values, permutations
 from genesim.models.effects.posterior import EffectPosterior
 from genesim.models.effects.problem import EffectProblem, make_problem
@@ -51,6 +52,8 @@ def build_batch(
     covariates: np.ndarray,
     windows: Sequence[np.ndarray],
     dosage_of: Callable[[np.ndarray], np.ndarray],
+    families: Families | None = None,
+    heritability: np.ndarray | None = None,
 ) -> EffectProblem:
     """The padded `EffectProblem` of some genes; see `fit_genes` for the arguments."""
     width, size = shape
@@ -58,6 +61,7 @@ def build_batch(
     x = np.zeros((width, n_donors, size), np.float32)
     prior = np.zeros((width, size), np.float32)
     y, w = np.zeros((width, n_donors), np.float32), np.zeros((width, n_donors), np.float32)
+    h = np.zeros(width, np.float32)
     union, inverse = np.unique(np.concatenate([windows[g] for g in genes]), return_inverse=True)
     dosage = dosage_of(union)
     offset = 0
@@ -66,6 +70,7 @@ def build_batch(
         x[i, :, :n] = dosage[inverse[offset : offset + n]].T
         prior[i, :n] = 1.0 / n
         y[i], w[i] = response[gene], weight[gene]
+        h[i] = 0 if heritability is None else heritability[gene]
         offset += n
     return make_problem(
         jnp.asarray(y),
@@ -73,6 +78,8 @@ def build_batch(
         jnp.asarray(x),
         jnp.asarray(covariates, jnp.float32),
         jnp.asarray(prior),
+        families,
+        None if families is None else jnp.asarray(h),
     )
 
 
@@ -183,6 +190,8 @@ def fit_genes(
     config: EffectConfig,
     description: str = "cis effects",
     seed: int = 0,
+    families: Families | None = None,
+    heritability: np.ndarray | None = None,
 ) -> EffectPosterior:
     """SuSiE on every gene.
 
@@ -195,6 +204,9 @@ def fit_genes(
         config: Number of effects, credible sets, batch size.
         description: Of the progress line.
         seed: Of the permutations of the donors.
+        families: Relatives among the donors, None without any.
+        heritability: Share of each gene's residual variance that follows kinship; with `families`, see
+            `kinship.fit_heritability`.
     """
     draw = rng.generator(seed, "effects", "permutations")
     order = permutations(np.asarray((weight > 0).any(0)), config.n_permutations, draw)
@@ -202,7 +214,9 @@ def fit_genes(
     at_once = 1 if jax.default_backend() == "cpu" else config.gene_minibatch
     planned = list(batches(windows, response.shape[1], config.gene_minibatch))
     for genes, width, size in progress(planned, description):
-        problem = build_batch(genes, (width, size), response, weight, covariates, windows, dosage_of)
+        problem = build_batch(
+            genes, (width, size), response, weight, covariates, windows, dosage_of, families, heritability
+        )
         fit = fit_susie(problem, n_effects=config.n_effects, genes_at_once=min(at_once, width))
         r = np.asarray(marginal_correlation(problem))
         n_donors = (weight[np.pad(genes, (0, width - len(genes)), mode="edge")] > 0).sum(1)
