@@ -74,7 +74,7 @@ def planted(panel: Panel, n_genes: int, seed: int) -> Iterator[Row]:
             for i, g in enumerate(chosen):
                 n = len(windows[g])
                 x = np.asarray(problem.genotype)[i, :, :n]
-                sets = credible_sets(np.asarray(fit.alpha)[i, :, :n], np.asarray(fit.prior_variance)[i], x)
+                sets = credible_sets(np.asarray(fit.alpha)[i, :, :n], np.asarray(fit.present)[i], x)
                 found["genesim"].append((pip[i, :n], coefficients[i, :n], [s.variants for s in sets]))
                 causal.append(np.flatnonzero(np.isin(windows[g], list(effects[g]))))
                 x.T.astype(np.float32).tofile(folder / f"x{len(shapes)}.bin")  # column after column, as R reads it

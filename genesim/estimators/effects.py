@@ -13,7 +13,7 @@ from genesim.config.base import parse
 from genesim.config.model import EffectConfig
 from genesim.console import log
 from genesim.data.genotypes.record import Genotypes
-from genesim.errors import ConditionError, TrainingError
+from genesim.errors import ArtefactError, ConditionError, TrainingError
 from genesim.estimators.effect_inputs import (
     ALL,
     DonorExpression,
@@ -30,15 +30,18 @@ from genesim.estimators.effect_inputs import (
 )
 from genesim.estimators.effect_tables import effect_table, egene_table, sample_table
 from genesim.models.catalog import card
+from genesim.models.effects.draws import SharedPrior
 from genesim.models.effects.posterior import EffectPosterior, genetic_values
 from genesim.models.effects.problem import orthonormal_covariates
 from genesim.models.effects.response import count_response, hidden_factors, linear_response, log2_response
-from genesim.models.effects.scan import fit_genes
+from genesim.models.effects.scan import fit_types
 from genesim.provenance.record import Provenance
 from genesim.train.store import load_model, save_model
 
 KIND = "effects"
 MIN_DOF = 8
+FORMAT = 2
+"""Of saved models; 2 has the probability that an effect exists."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,10 @@ class EffectModel:
     """Variant-gene effects per cell type: a posterior over sums of single effects (SuSiE).
 
     Make one with `fit` or `load`.
+
+    Attributes:
+        posteriors: Of each fitted cell type, and of "all".
+        shared: What cell types that were fitted together have in common, beside their names.
     """
 
     def __init__(
@@ -89,7 +96,9 @@ class EffectModel:
         labels: list[str],
         config: EffectConfig,
         provenance: Provenance,
+        shared: list[tuple[list[str], SharedPrior]] | None = None,
     ) -> None:
+        self.shared = shared or []
         self.genes = genes
         self.variants = variants
         self.posteriors = posteriors
@@ -115,7 +124,9 @@ class EffectModel:
     ) -> EffectModel:
         """Fit cis effects.
 
-        Every gene is fitted on all cells ("all") and, with `labels_key`, in each type with enough donors.
+        Every gene is fitted on all cells ("all") and, with `labels_key`, in the types with enough donors: together
+        (`config.share`; an effect has one place, and its sizes in the types are as alike as all genes' data show), or
+        each alone. The prior of effect sizes, with the probability that there is none, is learned from all genes.
         The response is donor pseudobulk on a log2 scale with a precision weight per donor and gene
         (`models.effects.response`); covariates, log library size and hidden factors of expression are
         projected out of response and dosages. Missing dosages take the variant's mean.
@@ -187,21 +198,27 @@ class EffectModel:
             return mean_imputed(dosages(geno.alleles[index][:, columns]), mean[index])
 
         rank = max(basis.shape[1] for _, _, basis in prepared.values())
-        posteriors = {
-            name: fit_genes(
-                response,
-                weight,
-                np.pad(basis, ((0, 0), (0, rank - basis.shape[1]))),
+        together = [name for name in prepared if name != ALL]
+        groups = [together] if config.share and together else [[name] for name in together]
+        posteriors: dict[str, EffectPosterior] = {}
+        shared = []
+        for group in ([ALL] if ALL in prepared else []), *groups:
+            if not group:
+                continue
+            found, prior = fit_types(
+                np.stack([prepared[name][0] for name in group]),
+                np.stack([prepared[name][1] for name in group]),
+                np.stack([np.pad(b, ((0, 0), (0, rank - b.shape[1]))) for b in (prepared[name][2] for name in group)]),
                 windows,
                 dosage_of,
                 config,
-                f"cis effects, {name}",
+                f"cis effects, {', '.join(group)}",
             )
-            for name, (response, weight, basis) in prepared.items()
-        }
+            posteriors |= dict(zip(group, found, strict=True))
+            shared.append((group, prior))
         variants = geno.variants[["contig", "start", "ref", "alt"]].assign(frequency=frequency)
         provenance = Provenance("train effects", seed, config.model_dump(mode="json"))
-        return cls(located, *_compacted(variants, posteriors), labels, config, provenance)
+        return cls(located, *_compacted(variants, posteriors), labels, config, provenance, shared)
 
     def table(self, min_pip: float = 1e-3) -> pd.DataFrame:
         """Effects per gene, variant and cell type; see `effect_tables.effect_table`."""
@@ -212,7 +229,7 @@ class EffectModel:
         return egene_table(self.genes, self.variants, self.posteriors, fdr)
 
     def sample(self, seed: int = 0, credible_only: bool = True) -> pd.DataFrame:
-        """One posterior draw: gene, variant, cell_type, log2_afc; see `effect_tables.sample_table`."""
+        """One posterior draw: gene, variant, cell_type, log2_afc, lfsr; see `effect_tables.sample_table`."""
         return sample_table(
             self.genes,
             self.variants,
@@ -221,6 +238,7 @@ class EffectModel:
             self.config.n_effects,
             seed,
             credible_only,
+            self.shared,
         )
 
     def predict(self, geno: Genotypes, cell_type: str = ALL) -> EffectPrediction:
@@ -263,6 +281,7 @@ class EffectModel:
             "variant_start": self.variants["start"].to_numpy(),
             "variant_frequency": self.variants["frequency"].to_numpy(),
             "posteriors": {str(i): p.to_dict() for i, p in enumerate(self.posteriors.values())},
+            "shared": {str(i): prior.to_dict() for i, (_, prior) in enumerate(self.shared)},
         }
         metadata = {
             "card": card("effects", "susie"),
@@ -272,6 +291,8 @@ class EffectModel:
             **{f"variant_{c}": self.variants[c].tolist() for c in ("contig", "ref", "alt")},
             "cell_types": list(self.posteriors),
             "labels": self.labels,
+            "format": FORMAT,
+            "shared": [names for names, _ in self.shared],
             "config": self.config.model_dump(mode="json"),
         }
         return save_model(directory, KIND, arrays, metadata, provenance or self.provenance)
@@ -281,10 +302,16 @@ class EffectModel:
         """Read a model that `save` wrote.
 
         Raises:
-            ArtefactError: It is not one, is incomplete or was altered.
+            ArtefactError: It is not one, is incomplete, was altered, or was written before effects had a null.
         """
         stored = load_model(directory, KIND)
         a, m = stored.arrays, stored.metadata
+        if m.get("format") != FORMAT:
+            raise ArtefactError(
+                f"effect model of format {m.get('format', 1)}, not {FORMAT}",
+                where=str(directory),
+                remedy="train the effects again: effects now come with the probability that they exist",
+            )
         genes = pd.DataFrame(
             {"contig": pd.Series(m["gene_contig"], dtype=object).to_numpy(), "tss": a["gene_tss"]},
             index=pd.Index(m["genes"], dtype=object, name="gene"),
@@ -305,7 +332,11 @@ class EffectModel:
             for i, name in enumerate(m["cell_types"])
         }
         provenance = Provenance(**{k: v for k, v in stored.provenance.items() if k != "schema"})
-        return cls(genes, variants, posteriors, m["labels"], parse(EffectConfig, m["config"]), provenance)
+        shared = [
+            (list(names), SharedPrior(**{k: np.asarray(v) for k, v in a["shared"][str(i)].items()}))
+            for i, names in enumerate(m["shared"])
+        ]
+        return cls(genes, variants, posteriors, m["labels"], parse(EffectConfig, m["config"]), provenance, shared)
 
 
 def _compacted(
