@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from genesim.models.effects.mixture import EffectMixture, learned_correlation, learned_weights, starting_mixture
@@ -20,6 +22,7 @@ def learn_mixture(
     n_effects: int = 5,
     n_rounds: int = N_ROUNDS,
     genes_at_once: int = 1,
+    correlated_noise: bool = True,
 ) -> EffectMixture:
     """Alternate between fitting genes and estimating their prior.
 
@@ -32,14 +35,16 @@ def learn_mixture(
         n_effects: Single effects a gene.
         n_rounds: Times that all genes are fitted.
         genes_at_once: See `fit_susie`.
+        correlated_noise: Learn the correlation of the types' noise; otherwise it is taken to be 0.
     """
     mixture: EffectMixture | None = None
+    ignored = {} if correlated_noise else {"correlation_count": jnp.float32(1e9)}
     for _ in range(n_rounds):
         evidence, correlations, freedoms = [], [], []
         for given in problems():
             problem = with_types(given)
             if mixture is None:
-                mixture = _starting(problem)
+                mixture = replace(_starting(problem), **ignored)
             fit = fit_susie(problem, mixture, n_effects=n_effects, genes_at_once=min(genes_at_once, len(problem.dof)))
             usable = np.asarray((problem.prior > 0).any(2))
             tested = usable.any(1)
@@ -50,7 +55,8 @@ def learn_mixture(
         if mixture is None or not sum(map(len, evidence)):
             break
         mixture = learned_weights(mixture, np.concatenate(evidence))
-        mixture = learned_correlation(mixture, np.concatenate(correlations), np.concatenate(freedoms))
+        if correlated_noise:
+            mixture = learned_correlation(mixture, np.concatenate(correlations), np.concatenate(freedoms))
     return mixture or starting_mixture(n_types)
 
 

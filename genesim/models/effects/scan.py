@@ -260,11 +260,14 @@ def fit_types(
     dosage_of: Callable[[np.ndarray], np.ndarray],
     config: EffectConfig,
     description: str = "cis effects",
+    correlated_noise: bool = True,
 ) -> tuple[list[EffectPosterior], SharedPrior]:
     """SuSiE on every gene in all types at once; the arguments of `fit_genes` with a leading axis of types.
 
     An effect sits at one variant in all types; its sizes are as alike as the types' data, over all genes, show. A
     type in which a gene cannot be tested has no p-value there, and takes its effects from what the others imply.
+    Types share donors, so their noise correlates; without `correlated_noise` that is ignored, and noise that types
+    have in common passes for shared effects.
 
     Returns:
         The posterior of each type, with common rows, and what draws of several types need.
@@ -281,7 +284,11 @@ def fit_types(
     every = max(1, round(sum(len(genes) for genes, _, _ in planned) / _GENES_LEARNED))
     teachers = planned[every // 2 :: every] or planned
     mixture = learn_mixture(
-        lambda: map(problem_of, teachers), n_types, config.n_effects, genes_at_once=min(at_once, config.gene_minibatch)
+        lambda: map(problem_of, teachers),
+        n_types,
+        config.n_effects,
+        genes_at_once=at_once,
+        correlated_noise=correlated_noise,
     )
     for genes, width, size in progress(planned, description):
         problem = problem_of((genes, width, size))
