@@ -112,12 +112,12 @@ def run(data: Path, n_genes: int, n_factors: int, window: int, seed: int, models
     predicted = {name: np.zeros_like(truth) for name in names}
     seconds, learning = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     compiled: set[tuple[str, int, int]] = set()
+    picked = [windows[g] for g in chosen]
     for k in progress(range(N_FOLDS), "folds"):
         train = fold != k
         left, design = held_out_response(response, known, train, n_factors)
         truth[:, ~train] = left[chosen][:, ~train]
         basis = orthonormal_covariates(design, train)
-        picked = [windows[g] for g in chosen]
         for name in names:
             at = shuffled if name == "shuffled" else columns
 
@@ -128,7 +128,10 @@ def run(data: Path, n_genes: int, n_factors: int, window: int, seed: int, models
             weight = np.broadcast_to(train, (n_genes, len(columns))).astype(float)
 
             def problem_of(
-                batch: tuple[np.ndarray, int, int], weight: np.ndarray = weight, dosage_of: DosageOf = dosage_of
+                batch: tuple[np.ndarray, int, int],
+                weight: np.ndarray = weight,
+                basis: np.ndarray = basis,
+                dosage_of: DosageOf = dosage_of,
             ) -> EffectProblem:
                 genes, width, size = batch
                 return build_batch(genes, (width, size), response[chosen], weight, basis, picked, dosage_of)
