@@ -117,6 +117,11 @@ class EffectConfig(Record):
     """Posterior mass of a credible set."""
     min_purity: float = Field(0.5, ge=0, le=1)
     """Smallest absolute correlation inside a credible set."""
+    min_present: float = Field(0.9, gt=0, lt=1)
+    """Least probability that an effect exists for it to get a credible set."""
+    share: bool = True
+    """Fit the cell types of `labels_key` together: an effect sits at one variant in all of them, and they lend each
+    other strength as far as their data are alike. Otherwise each type is fitted alone."""
     n_factors: int = Field(5, ge=0)
     """Hidden expression factors (principal components) removed per cell type."""
     n_genotype_factors: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"

@@ -13,7 +13,7 @@ from genesim.config.base import parse
 from genesim.config.model import EffectConfig
 from genesim.console import log
 from genesim.data.genotypes.record import Genotypes
-from genesim.errors import ConditionError, TrainingError
+from genesim.errors import ArtefactError, ConditionError, TrainingError
 from genesim.estimators.effect_donor_variance import donor_sd
 from genesim.estimators.effect_inputs import (
     ALL,
@@ -32,16 +32,19 @@ from genesim.estimators.effect_inputs import (
 from genesim.estimators.effect_structure import Kinship, donor_structure
 from genesim.estimators.effect_tables import effect_table, egene_table, sample_table
 from genesim.models.catalog import card
+from genesim.models.effects.draws import SharedPrior
 from genesim.models.effects.kinship import fit_heritability
 from genesim.models.effects.posterior import EffectPosterior, genetic_values
 from genesim.models.effects.problem import orthonormal_covariates
 from genesim.models.effects.response import count_response, hidden_factors, linear_response, log2_response
-from genesim.models.effects.scan import fit_genes
+from genesim.models.effects.scan import fit_types
 from genesim.provenance.record import Provenance
 from genesim.train.store import load_model, save_model
 
 KIND = "effects"
 MIN_DOF = 8
+FORMAT = 2
+"""Of saved models; 2 has the probability that an effect exists."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,13 @@ def _responses(
 class EffectModel:
     """Variant-gene effects per cell type: a posterior over sums of single effects (SuSiE).
 
-    Make one with `fit` or `load`. `donor_sd` (gene x cell type, every gene of the expression) is the SD over donors
-    of log2 expression from all causes; it has no columns after a fit on bulk.
+    Make one with `fit` or `load`.
+
+    Attributes:
+        posteriors: Of each fitted cell type, and of "all".
+        shared: What cell types that were fitted together have in common, beside their names.
+        donor_sd: SD over donors of log2 expression from all causes, gene x cell type, of every gene of the
+            expression; it has no columns after a fit on bulk.
     """
 
     def __init__(
@@ -93,8 +101,10 @@ class EffectModel:
         labels: list[str],
         config: EffectConfig,
         provenance: Provenance,
+        shared: list[tuple[list[str], SharedPrior]] | None = None,
         donor_sd: pd.DataFrame | None = None,
     ) -> None:
+        self.shared = shared or []
         self.genes = genes
         self.variants = variants
         self.posteriors = posteriors
@@ -122,7 +132,9 @@ class EffectModel:
     ) -> EffectModel:
         """Fit cis effects.
 
-        Every gene is fitted on all cells ("all") and, with `labels_key`, in each type with enough donors.
+        Every gene is fitted on all cells ("all") and, with `labels_key`, in the types with enough donors: together
+        (`config.share`; an effect has one place, and its sizes in the types are as alike as all genes' data show), or
+        each alone. The prior of effect sizes, with the probability that there is none, is learned from all genes.
         The response is donor pseudobulk on a log2 scale with a precision weight per donor and gene
         (`models.effects.response`); covariates, log library size and hidden factors of expression are
         projected out of response and dosages. Missing dosages take the variant's mean.
@@ -203,28 +215,36 @@ class EffectModel:
 
         rank = max(basis.shape[1] for _, _, basis in prepared.values())
         families = structure.families
-        posteriors = {}
-        for name, (response, weight, basis) in prepared.items():
-            basis = np.pad(basis, ((0, 0), (0, rank - basis.shape[1])))
-            shared = None if families is None else fit_heritability(response, weight, basis, families)
-            if shared is not None:
-                log.info("cis effects, %s: mixed model, h2 %.2f on average over genes", name, shared.mean())
-            posteriors[name] = fit_genes(
-                response,
-                weight,
-                basis,
+        heritability = {}
+        if families is not None:
+            for name, (response, weight, basis) in prepared.items():
+                heritability[name] = fit_heritability(response, weight, basis, families)
+                log.info("cis effects, %s: mixed model, h2 %.2f on average", name, heritability[name].mean())
+        together = [name for name in prepared if name != ALL]
+        groups = [together] if config.share and together else [[name] for name in together]
+        posteriors: dict[str, EffectPosterior] = {}
+        shared = []
+        for group in ([ALL] if ALL in prepared else []), *groups:
+            if not group:
+                continue
+            found, prior = fit_types(
+                np.stack([prepared[name][0] for name in group]),
+                np.stack([prepared[name][1] for name in group]),
+                np.stack([np.pad(b, ((0, 0), (0, rank - b.shape[1]))) for b in (prepared[name][2] for name in group)]),
                 windows,
                 dosage_of,
                 config,
-                f"cis effects, {name}",
+                f"cis effects, {', '.join(group)}",
                 seed,
                 families,
-                shared,
+                np.stack([heritability[name] for name in group]) if families is not None else None,
             )
+            posteriors |= dict(zip(group, found, strict=True))
+            shared.append((group, prior))
         variants = geno.variants[["contig", "start", "ref", "alt"]].assign(frequency=frequency)
         deviations = None if bulk else donor_sd(adata, donor, {name: rows[name] for name in prepared})
         provenance = Provenance("train effects", seed, config.model_dump(mode="json") | {"donors": structure.report})
-        return cls(located, *_compacted(variants, posteriors), labels, config, provenance, deviations)
+        return cls(located, *_compacted(variants, posteriors), labels, config, provenance, shared, deviations)
 
     def table(self, min_pip: float = 1e-3) -> pd.DataFrame:
         """Effects per gene, variant and cell type; see `effect_tables.effect_table`."""
@@ -235,7 +255,7 @@ class EffectModel:
         return egene_table(self.genes, self.variants, self.posteriors, fdr)
 
     def sample(self, seed: int = 0, credible_only: bool = True) -> pd.DataFrame:
-        """One posterior draw: gene, variant, cell_type, log2_afc; see `effect_tables.sample_table`."""
+        """One posterior draw: gene, variant, cell_type, log2_afc, lfsr; see `effect_tables.sample_table`."""
         return sample_table(
             self.genes,
             self.variants,
@@ -244,6 +264,7 @@ class EffectModel:
             self.config.n_effects,
             seed,
             credible_only,
+            self.shared,
         )
 
     def predict(self, geno: Genotypes, cell_type: str = ALL) -> EffectPrediction:
@@ -286,6 +307,7 @@ class EffectModel:
             "variant_start": self.variants["start"].to_numpy(),
             "variant_frequency": self.variants["frequency"].to_numpy(),
             "posteriors": {str(i): p.to_dict() for i, p in enumerate(self.posteriors.values())},
+            "shared": {str(i): prior.to_dict() for i, (_, prior) in enumerate(self.shared)},
         }
         if self.donor_sd.size:
             arrays["donor_sd"] = self.donor_sd.to_numpy(np.float64)
@@ -299,6 +321,8 @@ class EffectModel:
             "labels": self.labels,
             "donor_sd_genes": self.donor_sd.index.tolist(),
             "donor_sd_types": self.donor_sd.columns.tolist(),
+            "format": FORMAT,
+            "shared": [names for names, _ in self.shared],
             "config": self.config.model_dump(mode="json"),
         }
         return save_model(directory, KIND, arrays, metadata, provenance or self.provenance)
@@ -308,10 +332,16 @@ class EffectModel:
         """Read a model that `save` wrote.
 
         Raises:
-            ArtefactError: It is not one, is incomplete or was altered.
+            ArtefactError: It is not one, is incomplete, was altered, or was written before effects had a null.
         """
         stored = load_model(directory, KIND)
         a, m = stored.arrays, stored.metadata
+        if m.get("format") != FORMAT:
+            raise ArtefactError(
+                f"effect model of format {m.get('format', 1)}, not {FORMAT}",
+                where=str(directory),
+                remedy="train the effects again: effects now come with the probability that they exist",
+            )
         genes = pd.DataFrame(
             {"contig": pd.Series(m["gene_contig"], dtype=object).to_numpy(), "tss": a["gene_tss"]},
             index=pd.Index(m["genes"], dtype=object, name="gene"),
@@ -332,12 +362,17 @@ class EffectModel:
             for i, name in enumerate(m["cell_types"])
         }
         provenance = Provenance(**{k: v for k, v in stored.provenance.items() if k != "schema"})
+        shared = [
+            (list(names), SharedPrior(**{k: np.asarray(v) for k, v in a["shared"][str(i)].items()}))
+            for i, names in enumerate(m["shared"])
+        ]
         deviations = pd.DataFrame(
             np.asarray(a["donor_sd"]) if "donor_sd" in a else None,
             index=pd.Index(m["donor_sd_genes"], dtype=object, name="gene"),
             columns=m["donor_sd_types"],
         )
-        return cls(genes, variants, posteriors, m["labels"], parse(EffectConfig, m["config"]), provenance, deviations)
+        config = parse(EffectConfig, m["config"])
+        return cls(genes, variants, posteriors, m["labels"], config, provenance, shared, deviations)
 
 
 def _compacted(

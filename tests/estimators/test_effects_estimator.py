@@ -123,7 +123,8 @@ def test_draws_are_coherent_and_seeded(model: EffectModel) -> None:
     first, again, other = model.sample(3), model.sample(3), model.sample(4)
     pd.testing.assert_frame_equal(first, again)
     assert not first.equals(other)
-    assert list(first.columns) == ["gene", "variant", "cell_type", "log2_afc"]
+    assert list(first.columns) == ["gene", "variant", "cell_type", "log2_afc", "lfsr"]
+    assert first["lfsr"].between(0, 1).all()
     assert set(first["cell_type"]) == {"T", "B"}
     assert not first.duplicated(["gene", "variant", "cell_type"]).any()
     drawn = [model.sample(s).query("gene == 'g15' and variant == 'v55'") for s in range(30)]

@@ -8,7 +8,8 @@ import numpy as np
 from scipy import stats
 
 from genesim.config.model import EffectConfig
-from genesim.models.effects.posterior import EffectPosterior, draw_effects, genetic_values, marginal_effects
+from genesim.models.effects.draws import draw_effects
+from genesim.models.effects.posterior import EffectPosterior, genetic_values, marginal_effects
 from genesim.models.effects.problem import orthonormal_covariates
 from genesim.models.effects.scan import fit_genes, padded_size
 
