@@ -62,9 +62,9 @@ def approve(
     quiet: Quiet = False,
 ) -> None:
     """Approve a bundle's hash as a named person; any change to the bundle voids it."""
-    from genesim.release.approve import approve as record
+    from genesim.release.approve import approve_release
 
-    found = record(
+    found = approve_release(
         bundle,
         bundle_hash=hash,
         name=name,
@@ -82,9 +82,9 @@ def finish(
     quiet: Quiet = False,
 ) -> None:
     """Release an approved bundle; refuses where nobody approved it or anything has changed since."""
-    from genesim.release.approve import finish as release
+    from genesim.release.approve import finish_release
 
-    found = release(bundle)
+    found = finish_release(bundle)
     if archive is not None:
         from genesim.release.archive import write_archive
 

@@ -43,7 +43,7 @@ class ReleaseAnswers(Record):
     """What the data and models are meant for."""
     uses_to_avoid: tuple[str, ...] = ()
     """What they are not fit for, besides what the model cards say."""
-    datasheet: dict[str, str] = Field(default_factory=dict)
+    datasheet: dict[str, str | None] = Field(default_factory=dict)
     """Answer by question of the data sheet; `genesim release questions` lists them. "not applicable: why" is one."""
 
     @field_validator("*", mode="after")

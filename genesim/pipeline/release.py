@@ -7,7 +7,6 @@ the models of this cohort, the evaluation of both.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,51 +26,15 @@ from genesim.errors import ArtefactError
 from genesim.evaluate.score import ScoreTable
 from genesim.pipeline.release_groups import group_rows
 from genesim.pipeline.simulate import haplotype_folders
-from genesim.provenance.atomic import atomic_directory, check_writable
-from genesim.provenance.chain import Entry, next_entry, utc_now, write_chain
-from genesim.provenance.manifest import NAME as MANIFEST
-from genesim.provenance.manifest import sha256, verify_manifest
-from genesim.provenance.paths import path_in_file, without_folders
-from genesim.provenance.record import hash_input, versions
-from genesim.provenance.tree import listing, plain_files
-from genesim.release import markdown
-from genesim.release.cards import model_card
-from genesim.release.check import (
-    APART,
-    APPROVAL,
-    AUDIT,
-    GATHERED,
-    INDEX,
-    PREPARED,
-    Checked,
-    check_bundle,
-    is_bundle,
-)
-from genesim.release.crate import NAME as CRATE
-from genesim.release.crate import crate
-from genesim.release.datasheet import data_sheet
+from genesim.provenance.atomic import check_writable
+from genesim.provenance.chain import utc_now
+from genesim.provenance.manifest import verify_manifest
+from genesim.provenance.paths import without_folders
+from genesim.provenance.record import hash_input
+from genesim.release.assemble import write_bundle
+from genesim.release.check import APPROVAL, Checked, check_bundle, is_bundle
 from genesim.release.facts import ModelFacts, RunFacts
-from genesim.release.fairness import fairness
-from genesim.release.governance import governance
-from genesim.release.privacy import privacy
-from genesim.release.records import Bundle, Row, to_json
-
-_FILES = {
-    "data/": "the simulation: cells (h5ad), genotypes (VCF), truth tables, scenario, provenance",
-    "evidence/": "scores against held-out real data, each with its interval, floor and null",
-    "report.html": "the evaluation as one page",
-    "cards/": "one model card a model",
-    "datasheet.md": "the data sheet; datasheet.json is the same for machines",
-    "privacy.json": "what was tested of privacy, what it found, what was not tested",
-    "fairness.json": "representation and scores by ancestry and sex, worst first",
-    "governance.md": "which file answers what GMLP, the EU AI Act, HIPAA and NIST SP 800-226 ask for",
-    "training.json": "what the training cohort is, as counts and hashes",
-    CRATE: "RO-Crate metadata",
-    INDEX: "the bundle's index",
-    MANIFEST: "SHA-256 of every file but the log and the approval",
-    AUDIT: "hash-chained log: what was gathered, approved, released, by whom and when",
-    APPROVAL: "the approval, once there is one",
-}
+from genesim.release.records import Row
 
 
 @dataclass(frozen=True)
@@ -206,79 +169,6 @@ def _facts(run: _Run, answers: ReleaseAnswers, cohort: Cohort, seed: int) -> Run
     )
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
-def _open_questions(answers: ReleaseAnswers, sheet_open: tuple[str, ...]) -> tuple[str, ...]:
-    general = [name for name in ("title", "publisher", "contact", "license") if getattr(answers, name) is None]
-    return (*general, *(name for name in sheet_open if name not in general))
-
-
-def _write_papers(out: Path, run: _Run, facts: RunFacts, time: str) -> None:
-    answers = facts.answers
-    for model in facts.models:
-        card, stem = model_card(model, facts), model.name.replace("/", "-")
-        _write(out / "cards" / f"{stem}.json", to_json(card))
-        _write(out / "cards" / f"{stem}.md", markdown.card(card))
-    sheet, told, table = data_sheet(facts), privacy(facts), governance()
-    _write(out / "datasheet.json", to_json(sheet))
-    _write(out / "datasheet.md", markdown.data_sheet(sheet))
-    _write(out / "privacy.json", to_json(told))
-    _write(out / "fairness.json", to_json(fairness(facts)))
-    _write(out / "governance.json", to_json(table))
-    _write(out / "governance.md", markdown.governance(table))
-    cohort = json.loads((run.cohort / "cohort.json").read_text(encoding="utf-8"))
-    training = {"format": "genesim-training-1", **without_folders(cohort), "manifest_sha256": facts.cohort_sha256}
-    _write(out / "training.json", json.dumps(training, indent=1, sort_keys=True) + "\n")
-    title = answers.title or f"Simulated cohort {facts.simulation['config'].get('name', '')}".strip()
-    absent = set() if (out / "report.html").exists() else {"report.html"}
-    index = Bundle(
-        title=title,
-        genesim=versions()["genesim"],
-        publisher=answers.publisher,
-        contact=answers.contact,
-        license=answers.license,
-        cohort_sha256=facts.cohort_sha256,
-        simulated_sha256=facts.simulated_sha256,
-        evaluation_sha256=facts.evaluation_sha256,
-        models_sha256={model.name: model.sha256 for model in facts.models},
-        not_answered=_open_questions(answers, sheet.not_answered),
-        files={name: about for name, about in _FILES.items() if name not in absent},
-    )
-    _write(out / INDEX, to_json(index))
-    _write(out / "README.md", markdown.readme(title, told.conclusion, index.files, index.not_answered))
-    _write(out / AUDIT, "")  # the crate lists it; its entries come last
-    document = crate(
-        plain_files(out),
-        title=title,
-        description=f"Simulated donors, genotypes and single cells with ground truth, made by genesim. {title}.",
-        time=time,
-        version=versions()["genesim"],
-        license=answers.license,
-        publisher=answers.publisher,
-        cohort=facts.cohort_sha256,
-        models=index.models_sha256,
-    )
-    for node in document["@graph"]:
-        if node["@id"] == AUDIT:  # it grows: size and hash would be wrong from the first approval on
-            del node["contentSize"], node["sha256"]
-    _write(out / CRATE, json.dumps(document, indent=1) + "\n")
-
-
-def _log_of(facts: RunFacts, bundle_hash: str, time: str) -> tuple[Entry, ...]:
-    software = f"genesim {versions()['genesim']}"
-    parts = {"cohort": facts.cohort_sha256, **{f"model {m.name}": m.sha256 for m in facts.models}}
-    parts |= {"simulation": facts.simulated_sha256, "evaluation": facts.evaluation_sha256}
-    entries: tuple[Entry, ...] = ()
-    events = [(GATHERED, name, digest) for name, digest in parts.items()] + [(PREPARED, MANIFEST, bundle_hash)]
-    for action, subject, digest in events:
-        entry = next_entry(entries, actor=software, action=action, subject=subject, sha256=digest, time=time)
-        entries = (*entries, entry)
-    return entries
-
-
 def _check_target(out: Path) -> None:
     check_writable(out)
     if not out.exists():
@@ -287,17 +177,6 @@ def _check_target(out: Path) -> None:
         raise ArtefactError("is there and is no bundle", where=str(out), remedy="choose another folder")
     if (out / APPROVAL).exists():
         raise ArtefactError("is an approved bundle", where=str(out), remedy="choose another folder, or remove it first")
-
-
-def _check_paths(out: Path, run: _Run) -> None:
-    known = {str(p) for p in (Path.home(), Path.cwd(), run.root.resolve()) if len(p.parts) > 1}
-    for name, path in plain_files(out).items():
-        if found := path_in_file(path, sorted(known)):
-            raise ArtefactError(
-                f"{name} names a path of this machine ({found})",
-                where=str(run.root),
-                remedy="run that step again with paths relative to the working directory",
-            )
 
 
 def prepare_release(
@@ -335,18 +214,17 @@ def prepare_release(
     cohort = load_cohort(found.cohort)
     facts = _facts(found, answers, cohort, seed)
 
-    def seal(directory: Path) -> None:
-        files = {name: path for name, path in plain_files(directory).items() if name not in APART}
-        _write(directory / MANIFEST, listing(files))
-        write_chain(directory / AUDIT, _log_of(facts, sha256(directory / MANIFEST), time))
-
-    with atomic_directory(out, seal) as directory:
-        shutil.copytree(found.simulated, directory / "data")
-        shutil.copytree(found.evaluation, directory / "evidence")
-        if (page := found.root / "report.html").is_file():
-            shutil.copyfile(page, directory / "report.html")
-        _write_papers(directory, found, facts, time)
-        _check_paths(directory, found)
+    page = found.root / "report.html"
+    write_bundle(
+        out,
+        facts,
+        data=found.simulated,
+        evidence=found.evaluation,
+        page=page if page.is_file() else None,
+        training=json.loads((found.cohort / "cohort.json").read_text(encoding="utf-8")),
+        known=[found.root.resolve()],
+        time=time,
+    )
     checked = check_bundle(out)
     log.info("bundle: %s, hash %s", out, checked.bundle_hash)
     return checked

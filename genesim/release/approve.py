@@ -34,7 +34,7 @@ def _said(what: str, text: str) -> str:
     return words
 
 
-def approve(
+def approve_release(
     bundle: str | Path,
     *,
     bundle_hash: str,
@@ -106,7 +106,7 @@ def approve(
     return check_bundle(root)
 
 
-def finish(bundle: str | Path, *, time: str | None = None) -> Checked:
+def finish_release(bundle: str | Path, *, time: str | None = None) -> Checked:
     """Release an approved bundle: from then on the head of its log, the release hash, stands for all of it.
 
     A bundle that is released already stays as it is.

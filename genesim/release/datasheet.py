@@ -115,7 +115,7 @@ def _given(facts: RunFacts) -> dict[str, str]:
         "other_uses": "; ".join(answers.intended_uses) or None,
         "unfit_uses": "; ".join(answers.uses_to_avoid) or None,
     }
-    return {id: text for id, text in general.items() if text} | dict(answers.datasheet)
+    return {id: text for id, text in (general | answers.datasheet).items() if text}
 
 
 def data_sheet(facts: RunFacts) -> DataSheet:

@@ -96,23 +96,20 @@ QUESTIONS: tuple[Question, ...] = tuple(
 
 
 def template() -> str:
-    """A YAML file to fill in: every question as a comment, every answer to be uncommented.
+    """A YAML file to fill in: every question as a comment, every answer left empty, which is no answer.
 
     Questions that the record of a run answers may be answered by hand too; the hand's answer is then given.
     """
     lines = [
-        "# Answers for `genesim release prepare --answers`. Uncomment and fill in; leave out what you cannot answer.",
-        '# Where a question does not apply, say so: "not applicable: ...".',
-        "# title: ",
-        "# publisher: ",
-        "# contact: ",
-        "# license: ",
-        "# intended_uses: []",
-        "# uses_to_avoid: []",
-        "datasheet: {}  # replace {} by the lines below",
+        "# Answers for `genesim release prepare --answers`. What stays empty is listed as not answered, unless the",
+        '# record of the run answers it. Where a question does not apply, say why: "not applicable: ...".',
+        *(f"{key}:" for key in ("title", "publisher", "contact", "license")),
+        "intended_uses: []",
+        "uses_to_avoid: []",
+        "datasheet:",
     ]
     for section, questions in _SECTIONS.items():
         lines += ["", f"  # -- {section}"]
         for id, text in questions.items():
-            lines += [f"  # {text}", f"  # {id}: "]
+            lines += [f"  # {text}", f"  {id}:"]
     return "\n".join(lines) + "\n"
