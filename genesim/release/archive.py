@@ -48,6 +48,8 @@ def _target(member: tarfile.TarInfo, into: Path, where: str) -> Path:
     name = PurePosixPath(member.name)
     if not (member.isreg() or member.isdir()):
         raise ArtefactError(f"{member.name!r} is no ordinary file", where=where, remedy=_REMEDY)
+    if any(len(part.encode(errors="replace")) > 255 for part in name.parts):
+        raise ArtefactError(f"{member.name[:80]!r} is too long a name", where=where, remedy=_REMEDY)
     if name.is_absolute() or ".." in name.parts or "\\" in member.name or not member.name.isprintable():
         raise ArtefactError(f"{member.name!r} leads out of the folder", where=where, remedy=_REMEDY)
     return into / name
@@ -78,7 +80,7 @@ def read_archive(archive: str | Path, into: str | Path) -> Path:
                     raise ArtefactError(f"{member.name!r} cannot be read", where=where, remedy=_REMEDY)
                 with source, open(target, "wb") as file:
                     shutil.copyfileobj(source, file)
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, FileExistsError, NotADirectoryError) as error:
         raise ArtefactError(f"is no whole .tar.gz ({error})", where=where, remedy=_REMEDY) from error
     folders = list(into.iterdir())
     if len(folders) != 1 or not folders[0].is_dir():
