@@ -18,7 +18,7 @@ N_VARIANTS = 120
 
 
 def panel(shift: dict[str, float], n: int = 40, seed: int = 0, copied: str | None = None):
-    """Haplotypes and labels of two groups; simulated frequencies of a group are off by `shift`, or its donors copied."""
+    """Haplotypes and labels of two groups; a group's simulated frequencies are off by `shift`, or its donors copied."""
     draw = np.random.default_rng(seed)
     frequency = {g: draw.uniform(0.2, 0.6, N_VARIANTS) for g in ("A", "B")}
     haplotypes, labels = {}, {}
