@@ -30,8 +30,10 @@ _KINDS = {
 Node = dict[str, Any]
 
 
-def _reference(*ids: str) -> list[Node]:
-    return [{"@id": id} for id in ids]
+def _reference(*ids: str) -> Node | list[Node]:
+    """References; a single one stands alone, as RO-Crate recommends."""
+    found = [{"@id": id} for id in ids]
+    return found[0] if len(found) == 1 else found
 
 
 def _files(files: Mapping[str, Path]) -> list[Node]:
@@ -57,7 +59,7 @@ def _action(id: str, name: str, used: Sequence[str], made: Sequence[str], **more
         "@id": id,
         "@type": "CreateAction",
         "name": name,
-        "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
+        "actionStatus": "http://schema.org/CompletedActionStatus",
         "instrument": {"@id": "#genesim"},
         "object": _reference(*used),
         "result": _reference(*made),
@@ -112,7 +114,7 @@ def crate(
         "mentions": _reference(*(f"#train{id[6:]}" for id in model_ids.values()), "#simulate", "#evaluate", "#release"),
     }
     if publisher:
-        root["publisher"] = {"@id": "#publisher"}
+        root["publisher"] = root["author"] = {"@id": "#publisher"}
     graph: list[Node] = [
         {
             "@id": NAME,

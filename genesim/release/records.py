@@ -130,7 +130,7 @@ class Privacy(Record):
     """What was tested of privacy, what it found, and what was not tested."""
 
     format: Literal["genesim-privacy-1"] = "genesim-privacy-1"
-    conclusion: Literal["signs of copying", "inconclusive", "no sign of copying in the tests that were run"]
+    conclusion: Literal["signs of training data", "inconclusive", "no sign of training data in the tests that were run"]
     reasons: tuple[str, ...]
     unit: str
     mechanism: str

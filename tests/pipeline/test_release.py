@@ -69,7 +69,7 @@ def test_papers_agree_with_the_run(tiny_run: Path, made: tuple[Path, Checked]) -
     assert {(r.subject, r.metric, r.value) for r in privacy.rows} == set(
         expected[["subject", "metric", "value"]].itertuples(index=False, name=None)
     )
-    assert privacy.conclusion != "no sign of copying in the tests that were run"  # so few donors show nothing
+    assert privacy.conclusion != "no sign of training data in the tests that were run"  # so few donors show nothing
     card = from_json(ModelCard, bundle / "cards" / "haplotypes-21.json")
     assert card.training.n_donors == int(train["has_genotypes"].sum())
     assert card.model_sha256 == sha256(results / "models" / "haplotypes" / "21" / "manifest.sha256")

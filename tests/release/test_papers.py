@@ -78,7 +78,7 @@ def test_an_answer_to_no_question_is_refused() -> None:
 
 def test_privacy_is_inconclusive_where_donors_are_few() -> None:
     both = (row("expression", "nearest_neighbour_share"), row("haplotypes 21", "membership_auc"))
-    assert privacy(make_facts(scores=both)).conclusion == "no sign of copying in the tests that were run"
+    assert privacy(make_facts(scores=both)).conclusion == "no sign of training data in the tests that were run"
     few = privacy(make_facts(scores=both, donors=donors(38)))
     assert few.conclusion == "inconclusive"
     assert "fewer than 20" in few.reasons[0]
@@ -99,16 +99,27 @@ def test_privacy_is_inconclusive_where_donors_are_few() -> None:
         ),
         (
             (row("expression", "x"), row("haplotypes 1", "y", level="bad", verdict="copies training data")),
-            "signs of copying",
+            "signs of training data",
         ),
         (
             (row("expression", "x", level="middle", verdict="leans to training data"), row("haplotypes 1", "y")),
-            "signs of copying",
+            "signs of training data",
         ),
     ],
 )
 def test_the_conclusion_is_the_most_cautious_that_the_rows_allow(scores: tuple, conclusion: str) -> None:
     assert privacy(make_facts(scores=scores)).conclusion == conclusion
+
+
+def test_a_group_whose_donors_are_found_out_is_a_sign() -> None:
+    both = (row("expression", "x"), row("haplotypes 1", "y"))
+    attack = group_row("BBB", 0.2, "donor_membership_auc").model_copy(update={"gap_low": 0.05})
+    told = privacy(make_facts(scores=both, group_rows=(attack,)))
+    assert told.conclusion == "signs of training data"
+    assert "ancestry BBB" in told.reasons[0]
+    noise = attack.model_copy(update={"gap_low": -0.05})
+    told = privacy(make_facts(scores=both, group_rows=(noise,)))
+    assert told.conclusion == "no sign of training data in the tests that were run"
 
 
 def test_privacy_keeps_every_row_and_lists_what_was_not_tried() -> None:
@@ -235,4 +246,5 @@ def test_the_crate_describes_every_file_and_every_reference_is_known(bundle: Pat
         assert id in nodes or id.startswith(("https://w3id.org/ro/crate", "http://schema.org/")), id
     actions = [node for node in nodes.values() if node["@type"] == "CreateAction"]
     assert {a["name"] for a in actions} >= {"genesim simulate", "genesim evaluate", "genesim train: haplotypes/21"}
+    assert not [v for node in nodes.values() for v in node.values() if isinstance(v, list) and len(v) == 1]
     assert all(a["instrument"] == {"@id": "#genesim"} and a["result"] for a in actions)
