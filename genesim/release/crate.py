@@ -14,6 +14,7 @@ from genesim.provenance.manifest import sha256
 NAME = "ro-crate-metadata.json"
 _PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 _TERMS = "https://w3id.org/ro/terms/workflow-run/context"
+_SOFTWARE = "https://github.com/genesim/genesim"
 _KINDS = {
     ".json": "application/json",
     ".jsonl": "application/jsonl",
@@ -59,8 +60,9 @@ def _action(id: str, name: str, used: Sequence[str], made: Sequence[str], **more
         "@id": id,
         "@type": "CreateAction",
         "name": name,
+        "description": f"{name}, with the settings and versions of data/provenance.json and cards/",
         "actionStatus": "http://schema.org/CompletedActionStatus",
-        "instrument": {"@id": "#genesim"},
+        "instrument": {"@id": _SOFTWARE},
         "object": _reference(*used),
         "result": _reference(*made),
         **more,
@@ -131,10 +133,10 @@ def crate(
             "description": "Terms of use as the releaser gave them.",
         },
         {
-            "@id": "#genesim",
+            "@id": _SOFTWARE,
             "@type": "SoftwareApplication",
             "name": "genesim",
-            "url": "https://github.com/genesim/genesim",
+            "url": _SOFTWARE,
             "softwareVersion": version,
         },
         _outside("#cohort", "cohort", cohort, real),
