@@ -37,10 +37,14 @@ if TYPE_CHECKING:
     from genesim.pipeline.person import PersonPrediction as PersonPrediction
     from genesim.pipeline.person import simulate_person as simulate_person
     from genesim.pipeline.prepare import prepare as prepare
+    from genesim.pipeline.release import prepare_release as prepare_release
     from genesim.pipeline.report import report as report
     from genesim.pipeline.simulate import Models as Models
     from genesim.pipeline.simulate import simulate as simulate
     from genesim.pipeline.train import train as train
+    from genesim.release.approve import approve_release as approve_release
+    from genesim.release.approve import finish_release as finish_release
+    from genesim.release.check import check_bundle as check_bundle
     from genesim.simulate.admixture import write_local_ancestry as write_local_ancestry
     from genesim.simulate.new_variants import add_new_variants as add_new_variants
     from genesim.simulate.pedigree import simulate_pedigree as simulate_pedigree
@@ -85,6 +89,10 @@ _HOMES = {
     "score_benchmark": "genesim.pipeline.benchmark",
     "report": "genesim.pipeline.report",
     "load": "genesim.pipeline.load",
+    "prepare_release": "genesim.pipeline.release",
+    "approve_release": "genesim.release.approve",
+    "finish_release": "genesim.release.approve",
+    "check_bundle": "genesim.release.check",
 }
 __all__ = sorted([*_HOMES, "__version__"])
 
