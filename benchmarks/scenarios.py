@@ -94,9 +94,9 @@ def main() -> None:
     models = Models.load(asked.models)
     rows = [row for seed in range(asked.seeds) for row in (*h2_rows(models, seed), *disease_rows(models, seed))]
     table = pd.DataFrame(rows, columns=["check", "setting", "seed", "declared", "found", "standard_error"])
+    write_record(HERE / "scenarios.json", seeds=asked.seeds)  # first: it tells whether the tree is clean
     table.to_csv(HERE / "scenarios.csv", index=False, float_format="%.4g")
     print(table.to_string())
-    write_record(HERE / "scenarios.json", seeds=asked.seeds)
 
 
 if __name__ == "__main__":
