@@ -217,7 +217,7 @@ class _Collector:
             return np.concatenate([row[i] for row in flat]).astype(dtype) if flat else np.zeros(0, dtype)
 
         lengths = [len(row[2]) for row in flat]
-        common = {
+        common: dict[str, Any] = {
             "gene": np.repeat(np.array([row[0] for row in flat], np.int32), lengths),
             "effect": np.repeat(np.array([row[1] for row in flat], np.int8), lengths),
             "variant": column(2, np.int32),

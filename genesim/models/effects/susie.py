@@ -161,7 +161,15 @@ def _fit_one(
         )
 
     _, found = jax.lax.scan(finish, None, jnp.arange(n_effects))
-    return SusiePosterior(*found, sigma2, correlation, g, jnp.float32(iterations))
+    names = ("present", "alpha", "mean", "sd", "positive", "negative", "z", "log_evidence", "log_bayes_factor")
+    effects = dict(zip(names, found, strict=True))
+    return SusiePosterior(
+        **effects,
+        residual_variance=sigma2,
+        residual_correlation=correlation,
+        geometry=g,
+        n_iterations=jnp.float32(iterations),
+    )
 
 
 @partial(jax.jit, static_argnames=("n_effects", "max_iterations", "tolerance", "genes_at_once"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import logsumexp
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, norm
 
 from genesim.config.model import EffectConfig
 from genesim.models.effects.draws import draw_effects, draw_shared
@@ -39,8 +39,8 @@ def test_a_single_effect_in_two_types_is_that_of_dense_gaussians() -> None:
             logs.append(evidence + np.log(float(mixture.weight[k, s])))
             means.append(bhat @ gain.T)
             seconds.append(means[-1] ** 2 + np.diag(cov))
-            sampled = random.multivariate_normal(np.zeros(2), cov + 1e-14 * np.eye(2), 4000, check_valid="ignore")
-            ups.append((means[-1][:, None] + sampled[None] > 1e-5).mean(1))
+            sd = np.sqrt(np.diag(cov))
+            ups.append(np.where(sd > 1e-6, norm.cdf(means[-1] / np.maximum(sd, 1e-6)), 0.0))
     logs = np.array(logs)
     at_variant = logsumexp(logs, axis=0)
     weight = np.exp(logs - at_variant)[:, :, None]
@@ -51,7 +51,7 @@ def test_a_single_effect_in_two_types_is_that_of_dense_gaussians() -> None:
     np.testing.assert_allclose(unit * one.mean, (weight * means).sum(0), rtol=5e-3, atol=1e-4)
     np.testing.assert_allclose(unit**2 * second_moment(one, g), (weight * seconds).sum(0), rtol=5e-3, atol=1e-5)
     up, down = sign_probabilities(one, g)
-    np.testing.assert_allclose(up, (weight * ups).sum(0), atol=0.02)
+    np.testing.assert_allclose(up, (weight * ups).sum(0), atol=2e-3)
     assert float((up + down).max()) <= 1 + 1e-5
 
 
