@@ -233,10 +233,13 @@ DISEASE = {"prevalence": 0.05, "h2_liability": 0.5, "age": 0.3, "n_causal": 12}
         {"disease": {**DISEASE, "n_cases": 15}},
         {"disease": {**DISEASE, "case_share": 0.5}, "population": {"ancestry": {"X": 1, "Y": 3}}},
         {"disease": DISEASE},
-        {
-            "disease": {**DISEASE, "prevalence": 0.3, "n_cases": 15},
-            "population": {"admixture": {"pulses": [{"generations": 9, "ancestry": {"X": 0.5, "Y": 0.5}}]}},
-        },
+        pytest.param(
+            {
+                "disease": {**DISEASE, "prevalence": 0.3, "n_cases": 15},
+                "population": {"admixture": {"pulses": [{"generations": 9, "ancestry": {"X": 0.5, "Y": 0.5}}]}},
+            },
+            marks=pytest.mark.slow,  # admixed candidates take their time
+        ),
     ],
     ids=["cases", "share", "as they come", "admixed"],
 )
