@@ -266,4 +266,4 @@ def coexpression_prior(
     else:
         _, size, right = svds(x, k=k, v0=np.ones(min(x.shape), np.float32))
     values = (right.T * size / np.sqrt(len(x))).astype(np.float64)
-    return GenePrior("coexpression", tuple(genes[i] for i in kept), values)
+    return GenePrior("coexpression", tuple(genes[int(i)] for i in kept), values)

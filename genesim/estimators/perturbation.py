@@ -232,7 +232,8 @@ class PerturbationModel:
 
         Returns:
             One row a source and candidate, largest share first: `source` (label of the training condition, or the
-            other screen's), `context`, `dose`, `candidate`, `weight` (the prediction is the sum of weight x that
+            other screen's), `context`, `dose`, `candidate`, `estimate` (the source's effect as observed or shrunk),
+            `weight` (the prediction is the sum of weight x that
             source's effect, exactly), `share` (of the prediction's squared length; shares sum to 1), `via` (what
             priors say both have in common), `genes` (that it moves most). `attrs["effects"]` holds the
             sources' effects, source x gene.

@@ -124,10 +124,10 @@ def groups_of(obs: pd.DataFrame, keys: Keys, parts: Mapping[str, tuple[str, ...]
     """
     if keys.group is None:
         return list(components)
-    seen = obs.groupby(obs[keys.perturbation].astype(str), observed=True)[keys.group].agg(lambda v: set(v.astype(str)))
+    pairs = pd.DataFrame({"label": obs[keys.perturbation].astype(str), "group": obs[keys.group].astype(str)})
     found: dict[str, str] = {}
-    for label, values in seen.items():
-        own = parts[str(label)]
+    for label, rows in pairs.drop_duplicates().groupby("label"):
+        own, values = parts[str(label)], list(rows["group"])
         if len(own) != 1:
             continue
         if len(values) > 1:
@@ -136,5 +136,5 @@ def groups_of(obs: pd.DataFrame, keys: Keys, parts: Mapping[str, tuple[str, ...]
                 where=f"obs['{keys.group}']",
                 remedy="give one group a perturbation, such as the target gene of a guide",
             )
-        found[own[0]] = next(iter(values))
+        found[own[0]] = values[0]
     return [found.get(name, name) for name in components]

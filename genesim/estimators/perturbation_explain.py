@@ -16,7 +16,7 @@ from genesim.metrics.enrichment import enrichment
 from genesim.models.perturbation.candidates import CANDIDATES
 from genesim.models.perturbation.stack import Stack
 
-COLUMNS = ["source", "context", "dose", "candidate", "weight", "share", "via", "genes"]
+COLUMNS = ["source", "context", "dose", "candidate", "estimate", "weight", "share", "via", "genes"]
 
 
 def explained(
@@ -38,19 +38,23 @@ def explained(
     delta = weights.sum(0) @ basis
     length = max(float(delta @ delta), 1e-300)
     n = question.library.n_conditions
+    start = len(basis) - n
     screens = [(s.name, component) for s in question.made.screens for component in range(len(s.effect))]
     asked = [split_kind(name)[0] for name in amounts]
     names = [*learned.components, *(a for a in amounts if a not in learned.components)]
     rows, effects = [], []
     for candidate, row in np.argwhere(weights != 0):
         weight = float(weights[candidate, row])
-        if row < n:
-            active = np.flatnonzero(question.library.dose[row] > 0)
-            source, context = learned.labels[row], learned.contexts[question.library.context[row]]
-            dose = "+".join(f"{question.library.dose[row, c]:g}" for c in active)
+        observed = row >= start
+        place = row - start if observed else row
+        name = CANDIDATES[candidate % len(CANDIDATES)]
+        if place < n:
+            active = np.flatnonzero(question.library.dose[place] > 0)
+            source, context = learned.labels[place], learned.contexts[question.library.context[place]]
+            dose = "+".join(f"{question.library.dose[place, c]:g}" for c in active)
             parts = [split_kind(names[c])[0] for c in active]
         else:
-            screen, component = screens[row - n]
+            screen, component = screens[place - n]
             parts = [split_kind(names[component])[0]]
             source, context, dose = parts[0], f"screen {screen}", ""
         order = np.argsort(-np.abs(weight * basis[row]), kind="stable")[:n_top]
@@ -59,10 +63,11 @@ def explained(
                 "source": source,
                 "context": context,
                 "dose": dose,
-                "candidate": CANDIDATES[candidate],
+                "candidate": name,
+                "estimate": "observed" if observed else "shrunk",
                 "weight": weight,
                 "share": weight * float(basis[row] @ delta) / length,
-                "via": _via(priors, asked, parts) if CANDIDATES[candidate] in ("kernel_ridge", "neighbours") else "",
+                "via": _via(priors, asked, parts) if name in ("kernel_ridge", "neighbours") else "",
                 "genes": ", ".join(genes[order]),
             }
         )

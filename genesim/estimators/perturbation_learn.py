@@ -154,7 +154,9 @@ def learn(
     moments = moments_of(cells, units, library / reference, seed)
     table = units.table
     replicate = table["replicate"].to_numpy()
-    group = table.groupby(["context", "label", "kind", "dose"], sort=True).indices
+    group: dict[tuple[str, str, str, str], np.ndarray] = table.groupby(  # type: ignore[assignment]
+        ["context", "label", "kind", "dose"], sort=True
+    ).indices
     cells_of = {name: int(moments.n[rows].sum()) for name, rows in group.items()}
     controls = {name[0]: np.sort(rows) for name, rows in group.items() if name[1] == ""}
     enough = {c for c in controls if cells_of[c, "", "", ""] >= MIN_CELLS}
@@ -183,7 +185,7 @@ def learn(
     components = Components.of({pair for pairs in made_of for pair in pairs})
     column = {pair: i for i, pair in enumerate(sorted({pair for pairs in made_of for pair in pairs}))}
     dose = np.zeros((len(kept), len(components.names)))
-    found: list[list[np.ndarray]] = [[], [], [], []]
+    found: list[tuple[np.ndarray, ...]] = []
     by_cells = 0
     for row, (name, pairs) in enumerate(zip(kept, made_of, strict=True)):
         for pair, amount in zip(pairs, doses_of(name[3], len(pairs), keys), strict=True):
@@ -191,8 +193,7 @@ def learn(
         effect, se, replicated = _effect(moments, np.sort(group[name]), controls[name[0]], replicate)
         by_cells += not replicated
         shrunk, sd = adaptive_shrinkage(effect, se) if shrinkage else (effect, se)
-        for store, value in zip(found, (effect, se, shrunk, sd), strict=True):
-            store.append(value)
+        found.append((effect, se, shrunk, sd))
     if keys.replicate is not None and by_cells:
         log.info("perturbation: %d conditions have less than 2 replicates: errors are those of cells", by_cells)
     level, coded = _levels(contexts, obs, keys)
@@ -200,10 +201,14 @@ def learn(
     groups = groups_of(obs, keys, units.parts, bare)
     genes = cells.var.index.astype(str)
     base = np.stack([_pooled(moments, controls[c])[0] for c in contexts])
+    effects, errors, shrunk_effects, deviations = (np.stack(values) for values in zip(*found, strict=True))
     result = EffectLibrary(
         np.array([contexts.index(name[0]) for name in kept]),
         dose,
-        *(np.stack(values) for values in found),
+        effects,
+        errors,
+        shrunk_effects,
+        deviations,
         pd.Index(genes).get_indexer(pd.Index(bare, dtype=object)).astype(np.int64),
         tuple(components.kinds),
         None if keys.group is None else pd.factorize(np.array(groups, dtype=object))[0],

@@ -170,7 +170,7 @@ def stack_of(question: Question, stacks: Mapping[str, Stack]) -> Stack:
 def weights_of(question: Question, stacks: Mapping[str, Stack]) -> np.ndarray:
     """Weight of each row of the basis in the answer, candidate by candidate (candidate x row)."""
     if _is_measured(question, stacks):
-        out = np.zeros((len(CANDIDATES), len(question.made.basis)))
+        out = np.zeros((2 * len(CANDIDATES), len(question.made.basis)))
         weight = interpolation_weights(question.library, question.own_rows(), question.dose)
         out[CANDIDATES.index("dose_interpolation"), : len(weight)] = weight
         return out
@@ -203,4 +203,6 @@ def answer(question: Question, stacks: Mapping[str, Stack], level: float) -> Eff
 def _informed(stack: Stack, each: np.ndarray) -> bool:
     """A candidate that counts says something else than the mean effect."""
     mean = each[CANDIDATES.index("mean_effect")]
-    return any(w > 0 and not np.allclose(row, mean) for w, row in zip(stack.weight, each, strict=True))
+    n = len(CANDIDATES)
+    share = stack.weight[:n] + stack.weight[n:]
+    return any(w > 0 and not np.allclose(row, mean) for w, row in zip(share, each[:n], strict=True))

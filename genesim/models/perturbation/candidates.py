@@ -90,8 +90,9 @@ class Candidates:
         self._hill: HillLaws | None = None
         self._bilinear = Bilinear(library, n_components, ridge)
         self._priors = PriorTransfer(library, embeddings, screens)
-        self.basis = np.vstack([library.shrunk, *(np.nan_to_num(s.effect) for s in self.screens)])
-        """Training effects, then each screen's: what the weights are weights of."""
+        self._n = library.n_conditions + sum(len(s.effect) for s in self.screens)
+        self.basis = np.vstack([library.shrunk, *(np.nan_to_num(s.effect) for s in self.screens), library.effect])
+        """Shrunk training effects, each screen's, and the training effects as observed: what weights are weights of."""
 
     @property
     def mean(self) -> np.ndarray:
@@ -178,14 +179,18 @@ class Candidates:
         return None if weight is None else self._said(weight)
 
     def weights(self, context: int, dose: np.ndarray, profile: np.ndarray | None = None) -> np.ndarray:
-        """Every candidate in the order of `CANDIDATES` as weights of `basis` (candidate x row).
+        """Every candidate in the order of `CANDIDATES`, first of shrunk effects, then of effects as observed.
 
-        One that cannot say anything falls back on the simpler one before it.
+        One that cannot say anything falls back on the simpler one before it. Shrunk effects are nearer to the
+        truth one by one; in a mean over several, noise cancels that shrinkage has paid for with signal.
 
         Args:
             context: Index; -1 where it is new.
             dose: Per component.
             profile: Mean log expression of control cells, in a context that the library does not know.
+
+        Returns:
+            Weights of `basis`, 2 candidates x row.
         """
         mean = self._mean(context, dose)
         rows = self._others(context, dose)
@@ -210,12 +215,15 @@ class Candidates:
             additive if by_dose is None else by_dose,
             self._additive(context, dose, True) if by_law is None else by_law,
         )
-        out = np.zeros((len(CANDIDATES), len(self.basis)))
+        n, k = self.library.n_conditions, len(CANDIDATES)
+        out = np.zeros((2 * k, len(self.basis)))
         for i, weight in enumerate(found):
             weight = mean if weight is None else weight
             out[i, : len(weight)] = weight
+            out[k + i, self._n :] = weight[:n]
+            out[k + i, n : len(weight)] = weight[n:]
         return out
 
     def all(self, context: int, dose: np.ndarray, profile: np.ndarray | None = None) -> np.ndarray:
-        """Every candidate in the order of `CANDIDATES` (candidate x gene); see `weights`."""
+        """Every candidate's prediction (2 candidates x gene); see `weights`."""
         return self.weights(context, dose, profile) @ self.basis

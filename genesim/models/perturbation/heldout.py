@@ -18,7 +18,7 @@ from genesim.models.perturbation.library import EffectLibrary, same_components, 
 
 # Up to this many groups each is left out alone.
 _LEAVE_ONE_OUT = 25
-MAX_GROUPS = 400
+MAX_GROUPS = 200
 """Groups that are held out, at most; more teach the weights nothing new and cost memory."""
 
 
@@ -28,7 +28,7 @@ class HeldOut:
 
     Attributes:
         row, fold: Row of the library, and the fold it was held out in.
-        candidates: condition x candidate x gene.
+        candidates: condition x 2 candidates x gene, see `Candidates.weights`.
         centre: Mean effect of the other perturbations in training; NaN where there are none.
         truth, se, used: Observed effect, its standard error, and the genes that count; condition x gene.
     """

@@ -18,7 +18,7 @@ _FAMILY = {"knock_out": "loss", "crispri": "loss"}
 
 
 def family_of(kind: str) -> str:
-    """Kinds that are pooled: knock-out and CRISPRi both lose a gene, an activation is no knock-out with another sign."""
+    """Kinds that are pooled: knock-out and CRISPRi both lose a gene; an activation is no knock-out of another sign."""
     return _FAMILY.get(kind, kind)
 
 

@@ -33,7 +33,7 @@ class Stack:
     """What one regime's predictions are made with.
 
     Attributes:
-        weight: Per candidate, non-negative.
+        weight: Per candidate, non-negative: of its prediction from shrunk effects, then from observed ones.
         law: Variance of true effects about their predictions.
         n_held_out: Conditions held out.
         gain, gain_se: Mean gain of the squared error over the mean effect, and its standard error.
@@ -76,6 +76,13 @@ def spread_of(candidates: np.ndarray, regime: str) -> np.ndarray:
     return candidates[..., _relevant(regime), :].var(-2)
 
 
+def _blend(shrunk: np.ndarray, raw: np.ndarray, truth: np.ndarray, used: np.ndarray) -> float:
+    """Share of the observed effects in a candidate that has the least squared error; in 0 to 1."""
+    step = (raw - shrunk) * used
+    square = float((step**2).sum())
+    return float(np.clip(((truth - shrunk) * step).sum() / square, 0.0, 1.0)) if square > 0 else 0.0
+
+
 def _relevant(regime: str) -> np.ndarray:
     return np.array([CANDIDATES.index(name) for name in RELEVANT[regime.split(":")[0]]])
 
@@ -92,7 +99,7 @@ def _weights(gram: np.ndarray, cross: np.ndarray) -> np.ndarray:
 def default_stack(regime: str) -> Stack:
     """The preferred candidate alone, where nothing could be held out."""
     preferred = _PREFERRED[regime.split(":")[0]]
-    return Stack(np.array([float(name == preferred) for name in CANDIDATES]), VarianceLaw(), 0)
+    return Stack(np.array([float(name == preferred) for name in (*CANDIDATES, *CANDIDATES)]) / 2, VarianceLaw(), 0)
 
 
 def _loss(prediction: np.ndarray, held: HeldOut) -> np.ndarray:
@@ -100,21 +107,21 @@ def _loss(prediction: np.ndarray, held: HeldOut) -> np.ndarray:
     return (((prediction - held.truth) ** 2) * held.used).sum(1) / np.maximum(held.used.sum(1), 1)
 
 
-def _cross_fitted(held: HeldOut, relevant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions of the stack with each fold's weights from the other folds, and the weights from all."""
-    masked = held.candidates[:, relevant] * held.used[:, None]
-    grams = masked @ masked.transpose(0, 2, 1)
-    crosses = np.einsum("nkg,ng->nk", masked, held.truth)
-    predicted = np.empty_like(held.truth)
-    folds = np.unique(held.fold)
-    for fold in folds:
-        inside = held.fold == fold
-        others = ~inside if len(folds) > 1 else inside
-        w = _weights(grams[others].sum(0), crosses[others].sum(0))
-        predicted[inside] = np.einsum("k,nkg->ng", w, held.candidates[inside][:, relevant])
-    weight = np.zeros(len(CANDIDATES))
-    weight[relevant] = _weights(grams.sum(0), crosses.sum(0))
-    return predicted, weight
+def _blended(held: HeldOut, relevant: np.ndarray, on: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Candidates with the share of observed effects that suits conditions `on` (condition x candidate x gene)."""
+    k = len(CANDIDATES)
+    share = np.array(
+        [_blend(held.candidates[on, i], held.candidates[on, k + i], held.truth[on], held.used[on]) for i in relevant]
+    )
+    mix = share[:, None]
+    return (1 - mix) * held.candidates[:, relevant] + mix * held.candidates[:, k + relevant], share
+
+
+def _stacked(blended: np.ndarray, held: HeldOut, on: np.ndarray) -> np.ndarray:
+    """Weights of blended candidates by the conditions `on`."""
+    masked = blended[on] * held.used[on][:, None]
+    gram = (masked @ masked.transpose(0, 2, 1)).sum(0)
+    return _weights(gram, np.einsum("nkg,ng->k", masked, held.truth[on]))
 
 
 def _choice(losses: np.ndarray, preferred: int) -> int:
@@ -190,32 +197,39 @@ def fit_stack(held: HeldOut | None, regime: str) -> tuple[Stack, list[dict[str, 
     base = regime.split(":")[0]
     relevant = _relevant(regime)
     preferred = int(np.flatnonzero(relevant == CANDIDATES.index(_PREFERRED[base]))[0])
-    stacked, weights = _cross_fitted(held, relevant)
-    single = [*(held.candidates[:, k] for k in relevant), np.zeros_like(held.truth), stacked]
-    losses = np.stack([_loss(prediction, held) for prediction in single])
+    n = len(held.row)
     folds = np.unique(held.fold)
-    # A fold's choice is made on the others, so that the model's own score is a held-out one.
-    chosen = np.empty_like(held.truth)
+    # A fold's blends, weights and choice are made on the others, so that every score is a held-out one.
+    single = np.empty((len(relevant) + 2, *held.truth.shape))
+    picks = np.empty(n, np.int64)
     for fold in folds:
         inside = held.fold == fold
         others = ~inside if len(folds) > 1 else inside
-        chosen[inside] = single[_choice(losses[:, others], preferred)][inside]
-    pick = _choice(losses, preferred)
-    weight = weights if pick == len(single) - 1 else np.zeros(len(CANDIDATES))
-    if pick < len(relevant):
-        weight[relevant[pick]] = 1.0
+        blended, _ = _blended(held, relevant, others)
+        weight = _stacked(blended, held, others)
+        every = [*blended.transpose(1, 0, 2), np.zeros_like(held.truth), np.einsum("k,nkg->ng", weight, blended)]
+        picks[inside] = _choice(np.stack([_loss(p, held)[others] for p in every]), preferred)
+        for i, prediction in enumerate(every):
+            single[i, inside] = prediction[inside]
+    chosen = single[picks, np.arange(n)]
+    pick = _choice(np.stack([_loss(prediction, held) for prediction in single]), preferred)
+    blended, share = _blended(held, relevant, np.ones(n, bool))
+    part = _stacked(blended, held, np.ones(n, bool)) if pick == len(single) - 1 else np.arange(len(relevant)) == pick
+    weight = np.zeros(2 * len(CANDIDATES))
+    weight[relevant] = (1 - share) * part
+    weight[len(CANDIDATES) + relevant] = share * part
     spread = spread_of(held.candidates, regime)
     law = fit_law(chosen, spread, held.truth, held.se, held.used)
-    methods = {"model": chosen, "no_change": single[-2], "stack": stacked}
+    methods = {"model": chosen, "no_change": single[-2], "stack": single[-1]}
     mean = held.candidates[:, CANDIDATES.index("mean_effect")]
     methods |= {
         CANDIDATES[k]: single[i]
         for i, k in enumerate(relevant)
-        if CANDIDATES[k] in _ALWAYS or not np.allclose(single[i], mean, rtol=1e-6, atol=1e-12)
+        if CANDIDATES[k] in _ALWAYS or not np.allclose(held.candidates[:, k], mean, rtol=1e-6, atol=1e-12)
     }
     scores = [_scored(regime, name, prediction, held) for name, prediction in methods.items()]
-    gain = _loss(mean, held) - _loss(chosen, held)
-    n = len(held.row)
+    # Relevant candidates begin with the mean effect.
+    gain = _loss(single[0], held) - _loss(chosen, held)
     return (
         Stack(
             weight,
