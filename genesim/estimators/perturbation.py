@@ -77,6 +77,7 @@ class PerturbationModel:
         kinds: str | Mapping[str, str] | None = None,
         priors: Mapping[str, Any] | None = None,
         config: PerturbationConfig | None = None,
+        stream: bool | None = None,
         seed: int = 0,
     ) -> PerturbationModel:
         """Learn effects and how far each way of predicting new ones can be trusted.
@@ -100,6 +101,7 @@ class PerturbationModel:
             priors: By name: a GMT or edge CSV path, gene sets, a frame of places (gene or drug x dimension),
                 `ScreenEffects`, or another fitted model. They must not come from conditions to be predicted.
             config: Components, ridge, shrinkage, folds.
+            stream: Whether counts stay on disk; None leaves large ones there.
             seed: Of the folds.
 
         Raises:
@@ -122,7 +124,7 @@ class PerturbationModel:
             group_key,
             column,
         )
-        with open_expression(adata, layer=layer, covariate_keys=keys.columns) as cells:
+        with open_expression(adata, layer=layer, covariate_keys=keys.columns, stream=stream) as cells:
             given = None if isinstance(kinds, str) else kinds
             learned, coexpression = learn(cells, keys, config.shrinkage, given, seed)
             genes = pd.Index(cells.var.index.astype(str), dtype=object)
@@ -235,12 +237,27 @@ class PerturbationModel:
             other screen's), `context`, `dose`, `candidate`, `estimate` (the source's effect as observed or shrunk),
             `weight` (the prediction is the sum of weight x that
             source's effect, exactly), `share` (of the prediction's squared length; shares sum to 1), `via` (what
-            priors say both have in common), `genes` (that it moves most). `attrs["effects"]` holds the
-            sources' effects, source x gene.
+            priors say both have in common), `genes` (that it moves most).
 
         Raises:
             ConditionError: As `effect`.
         """
+        return self._explained(perturbation, context, n_top)[0]
+
+    def contributions(
+        self, perturbation: str | Mapping[str, float] | GeneDosage, context: str | None = None
+    ) -> pd.DataFrame:
+        """What each row of `explain` adds to the predicted effect (row x gene); the rows sum to it, exactly.
+
+        Raises:
+            ConditionError: As `effect`.
+        """
+        table, parts = self._explained(perturbation, context, 1)
+        return pd.DataFrame(parts, index=table.index, columns=self.genes)
+
+    def _explained(
+        self, perturbation: str | Mapping[str, float] | GeneDosage, context: str | None, n_top: int
+    ) -> tuple[pd.DataFrame, np.ndarray]:
         amounts = as_amounts(perturbation, self.keys, self._known)
         self._check(amounts, 0.5)
         question = self._ask(amounts, self._context(context)) if amounts else None

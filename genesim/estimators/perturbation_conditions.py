@@ -34,6 +34,7 @@ def units_of(obs: pd.DataFrame, keys: Keys) -> Units:
 
     Raises:
         TrainingError: No control cells.
+        H5adError: Perturbed cells without a kind or group, where columns hold them.
     """
     label = obs[keys.perturbation].astype(str)
     parts = {v: parse_label(v, keys) for v in label.unique()}
@@ -44,6 +45,14 @@ def units_of(obs: pd.DataFrame, keys: Keys) -> Units:
             where=f"obs['{keys.perturbation}']",
             remedy="name the control label with control=",
         )
+
+    for key in (keys.kinds, keys.group):
+        if key is not None and (key not in obs or obs.loc[~is_control, key].isna().any()):
+            raise H5adError(
+                "the column is missing or incomplete for perturbed cells",
+                where=f"obs['{key}']",
+                remedy="give every perturbed cell a value, or leave the argument out",
+            )
 
     def column(key: str | None, otherwise: str) -> np.ndarray:
         values = np.full(len(obs), otherwise) if key is None else obs[key].astype(str).to_numpy()

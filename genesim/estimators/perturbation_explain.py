@@ -27,12 +27,13 @@ def explained(
     amounts: Mapping[str, float],
     genes: pd.Index,
     n_top: int,
-) -> pd.DataFrame:
-    """Table of `PerturbationModel.explain`; without a question, which is no change, an empty one."""
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Table of `PerturbationModel.explain`, and what each row adds to the prediction (row x gene).
+
+    Without a question, which is no change, both are empty.
+    """
     if question is None:
-        empty = pd.DataFrame(columns=COLUMNS)
-        empty.attrs["effects"] = np.zeros((0, len(genes)))
-        return empty
+        return pd.DataFrame(columns=COLUMNS), np.zeros((0, len(genes)))
     weights = weights_of(question, stacks)
     basis = question.made.basis
     delta = weights.sum(0) @ basis
@@ -71,12 +72,11 @@ def explained(
                 "genes": ", ".join(genes[order]),
             }
         )
-        effects.append(basis[row])
+        effects.append(weight * basis[row])
     table = pd.DataFrame(rows, columns=COLUMNS)
     order = np.argsort(-table["share"].abs().to_numpy(), kind="stable")
     table = table.iloc[order].reset_index(drop=True)
-    table.attrs["effects"] = np.stack(effects)[order] if effects else np.zeros((0, len(genes)))
-    return table
+    return table, np.stack(effects)[order] if effects else np.zeros((0, len(genes)))
 
 
 def _via(priors: Priors, asked: Sequence[str], parts: Sequence[str]) -> str:

@@ -34,8 +34,8 @@ class Keys:
 
     @property
     def columns(self) -> list[str]:
-        """Columns of obs that cells must have in training."""
-        optional = (self.dose, self.library, self.replicate, self.group, self.kinds)
+        """Columns of obs that all cells must have in training; kinds and groups are asked of perturbed cells only."""
+        optional = (self.dose, self.library, self.replicate)
         return [self.perturbation, *self.covariates, *(key for key in optional if key)]
 
 

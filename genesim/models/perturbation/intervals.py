@@ -63,12 +63,12 @@ def fit_law(
 
 def covered(
     law: VarianceLaw,
+    level: float,
     prediction: np.ndarray,
     spread: np.ndarray,
     truth: np.ndarray,
     se: np.ndarray,
     used: np.ndarray,
-    level: float,
 ) -> np.ndarray:
     """Per condition, the share of observed effects that lie inside their intervals, measurement noise included."""
     half = law.multiplier(level) * np.sqrt(law.variance(prediction, spread) + se**2)

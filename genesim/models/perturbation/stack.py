@@ -173,11 +173,12 @@ def _coverage(prediction: np.ndarray, spread: np.ndarray, held: HeldOut) -> np.n
     found = np.zeros((len(held.row), len(COVERAGE_LEVELS)))
     for fold in folds:
         inside = held.fold == fold
-        rest = [a[~inside] for a in (prediction, spread, held.truth, held.se, held.used)]
-        asked = [a[inside] for a in (prediction, spread, held.truth, held.se, held.used)]
+        rest, asked = (
+            [a[rows] for a in (prediction, spread, held.truth, held.se, held.used)] for rows in (~inside, inside)
+        )
         law = fit_law(*rest)
         for k, level in enumerate(COVERAGE_LEVELS):
-            found[inside, k] = covered(law, *asked, level)
+            found[inside, k] = covered(law, level, *asked)
     return found.mean(0)
 
 
