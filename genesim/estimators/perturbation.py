@@ -17,18 +17,16 @@ from genesim.data.gene_dosage import GeneDosage
 from genesim.errors import ConditionError
 from genesim.estimators.perturbation_cells import perturbed, read_controls
 from genesim.estimators.perturbation_explain import explained, programs_of
+from genesim.estimators.perturbation_fit import coverage_table, fitted_stacks, with_coexpression
 from genesim.estimators.perturbation_inputs import Keys, as_amounts, split_kind
 from genesim.estimators.perturbation_learn import Learned, learn
 from genesim.estimators.perturbation_priors import Priors, as_priors
 from genesim.estimators.perturbation_question import Asker, EffectEstimate, Question, answer
 from genesim.estimators.perturbation_store import load_parts, save_parts
-from genesim.models.perturbation.library import strata
-from genesim.models.perturbation.stack import COVERAGE_LEVELS, Stack, fit_stack, hold_out
+from genesim.models.perturbation.stack import Stack
 from genesim.provenance.record import Provenance
 
 __all__ = ["EffectEstimate", "PerturbationModel"]
-
-SCORE_COLUMNS = ["regime", "method", "n_conditions", "pearson_delta", "centred_pearson_delta", "mae", "pds"]
 
 
 class PerturbationModel:
@@ -128,20 +126,12 @@ class PerturbationModel:
             given = None if isinstance(kinds, str) else kinds
             learned, coexpression = learn(cells, keys, config.shrinkage, given, seed)
             genes = pd.Index(cells.var.index.astype(str), dtype=object)
-        known = as_priors(priors, learned.components, learned.groups, list(genes))
-        if config.coexpression and coexpression is not None:
-            known.embeddings.setdefault("coexpression", coexpression)
-        embeddings, screens = known.placed(learned.components, learned.groups)
-        stacks, scores = {}, []
-        for regime in strata(learned.library):
-            held = hold_out(
-                learned.library, regime, config.n_components, config.ridge, config.n_folds, seed, embeddings, screens
-            )
-            stacks[regime], records = fit_stack(held, regime)
-            scores += records
+        known = with_coexpression(
+            as_priors(priors, learned.components, learned.groups, list(genes)), coexpression, config
+        )
+        stacks, scores = fitted_stacks(learned, known, config, seed)
         provenance = Provenance("train perturbation", seed, {**config.model_dump(mode="json"), "keys": asdict(keys)})
-        table = pd.DataFrame(scores, columns=SCORE_COLUMNS)
-        return cls(genes, learned, stacks, table, keys, config, provenance, known)
+        return cls(genes, learned, stacks, scores, keys, config, provenance, known)
 
     @property
     def coverage(self) -> pd.DataFrame:
@@ -149,12 +139,7 @@ class PerturbationModel:
 
         Each fold's intervals are made from the other folds; measurement noise is part of them, as of the effects.
         """
-        rows = [
-            {"regime": regime, "level": level, "coverage": float(value), "n_conditions": stack.n_held_out}
-            for regime, stack in self.stacks.items()
-            for level, value in zip(COVERAGE_LEVELS, stack.coverage)
-        ]
-        return pd.DataFrame(rows, columns=["regime", "level", "coverage", "n_conditions"])
+        return coverage_table(self.stacks)
 
     def effect(
         self,
