@@ -182,6 +182,45 @@ def _coverage(prediction: np.ndarray, spread: np.ndarray, held: HeldOut) -> np.n
     return found.mean(0)
 
 
+def cross_fitted(held: HeldOut, regime: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Held-out predictions of every method (condition x gene), and the weights that all conditions together choose.
+
+    A fold's blends, weights and choice come from the other folds. Methods: model, no_change, stack, and each
+    candidate that says something in the regime.
+    """
+    relevant = _relevant(regime)
+    preferred = int(np.flatnonzero(relevant == CANDIDATES.index(_PREFERRED[regime.split(":")[0]]))[0])
+    n = len(held.row)
+    everything = np.ones(n, bool)
+    folds = np.unique(held.fold)
+    single = np.zeros((len(relevant) + 2, *held.truth.shape))  # candidates, no change, stack
+    for fold in folds:
+        inside = held.fold == fold
+        others = ~inside if len(folds) > 1 else inside
+        blended, _ = _blended(held, relevant, others)
+        single[: len(relevant), inside] = blended[inside].transpose(1, 0, 2)
+        single[-1, inside] = np.einsum("k,nkg->ng", _stacked(blended, held, others), blended[inside])
+    losses = np.stack([_loss(prediction, held) for prediction in single])
+    chosen = np.empty_like(held.truth)
+    for fold in folds:
+        inside = held.fold == fold
+        others = ~inside if len(folds) > 1 else inside
+        chosen[inside] = single[_choice(losses[:, others], preferred), inside]
+    pick = _choice(losses, preferred)
+    blended, share = _blended(held, relevant, everything)
+    part = _stacked(blended, held, everything) if pick == len(single) - 1 else np.arange(len(relevant)) == pick
+    weight = np.zeros(2 * len(CANDIDATES))
+    weight[relevant] = (1 - share) * part
+    weight[len(CANDIDATES) + relevant] = share * part
+    mean = held.candidates[:, CANDIDATES.index("mean_effect")]
+    methods = {"model": chosen, "no_change": single[-2], "stack": single[-1]} | {
+        CANDIDATES[k]: single[i]
+        for i, k in enumerate(relevant)
+        if CANDIDATES[k] in _ALWAYS or not np.allclose(held.candidates[:, k], mean, rtol=1e-6, atol=1e-12)
+    }
+    return methods, weight
+
+
 def fit_stack(held: HeldOut | None, regime: str) -> tuple[Stack, list[dict[str, float | str | int]]]:
     """The weights of a regime and the held-out scores of every candidate beside them.
 
@@ -189,56 +228,16 @@ def fit_stack(held: HeldOut | None, regime: str) -> tuple[Stack, list[dict[str, 
     more than one standard error.
 
     Returns:
-        The weights, and one record a method (model, no_change, stack, each candidate that says something in the
-        regime): regime, method, n_conditions, pearson_delta, centred_pearson_delta, mae, pds; means over held-out
-        conditions, target genes left out.
+        The weights, and one record a method of `cross_fitted`: regime, method, n_conditions, pearson_delta,
+        centred_pearson_delta, mae, pds; means over held-out conditions, target genes left out.
     """
     if held is None:
         return default_stack(regime), []
-    base = regime.split(":")[0]
-    relevant = _relevant(regime)
-    preferred = int(np.flatnonzero(relevant == CANDIDATES.index(_PREFERRED[base]))[0])
-    n = len(held.row)
-    folds = np.unique(held.fold)
-    # A fold's blends, weights and choice are made on the others, so that every score is a held-out one.
-    single = np.empty((len(relevant) + 2, *held.truth.shape))
-    picks = np.empty(n, np.int64)
-    for fold in folds:
-        inside = held.fold == fold
-        others = ~inside if len(folds) > 1 else inside
-        blended, _ = _blended(held, relevant, others)
-        weight = _stacked(blended, held, others)
-        every = [*blended.transpose(1, 0, 2), np.zeros_like(held.truth), np.einsum("k,nkg->ng", weight, blended)]
-        picks[inside] = _choice(np.stack([_loss(p, held)[others] for p in every]), preferred)
-        for i, prediction in enumerate(every):
-            single[i, inside] = prediction[inside]
-    chosen = single[picks, np.arange(n)]
-    pick = _choice(np.stack([_loss(prediction, held) for prediction in single]), preferred)
-    blended, share = _blended(held, relevant, np.ones(n, bool))
-    part = _stacked(blended, held, np.ones(n, bool)) if pick == len(single) - 1 else np.arange(len(relevant)) == pick
-    weight = np.zeros(2 * len(CANDIDATES))
-    weight[relevant] = (1 - share) * part
-    weight[len(CANDIDATES) + relevant] = share * part
-    spread = spread_of(held.candidates, regime)
+    methods, weight = cross_fitted(held, regime)
+    chosen, spread = methods["model"], spread_of(held.candidates, regime)
     law = fit_law(chosen, spread, held.truth, held.se, held.used)
-    methods = {"model": chosen, "no_change": single[-2], "stack": single[-1]}
-    mean = held.candidates[:, CANDIDATES.index("mean_effect")]
-    methods |= {
-        CANDIDATES[k]: single[i]
-        for i, k in enumerate(relevant)
-        if CANDIDATES[k] in _ALWAYS or not np.allclose(held.candidates[:, k], mean, rtol=1e-6, atol=1e-12)
-    }
     scores = [_scored(regime, name, prediction, held) for name, prediction in methods.items()]
-    # Relevant candidates begin with the mean effect.
-    gain = _loss(single[0], held) - _loss(chosen, held)
-    return (
-        Stack(
-            weight,
-            law,
-            n,
-            float(gain.mean()),
-            float(gain.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0,
-            _coverage(chosen, spread, held),
-        ),
-        scores,
-    )
+    gain = _loss(methods["mean_effect"], held) - _loss(chosen, held)
+    n = len(held.row)
+    error = float(gain.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
+    return Stack(weight, law, n, float(gain.mean()), error, _coverage(chosen, spread, held)), scores
