@@ -1,9 +1,9 @@
 """What fitting perturbations costs at the size of Norman 2019: 90,000 cells x 5,000 genes, some 250 conditions.
 
 Real cells (Norman, PerturBench: 500 genes, 3 % of the counts above zero) are tiled: cells under new names of
-conditions, genes thinned. CPU seconds stand beside those of one pass of log1p and mean over the same counts, since seconds
-alone say as much of the machine as of the code. The matrix is read whole from memory, and from a file a piece at a
-time.
+conditions, genes thinned. CPU seconds stand beside those of one pass of log1p and mean over the same counts, since
+seconds alone say as much of the machine as of the code. The matrix is read whole from memory, and from a file a
+piece at a time.
 
     python benchmarks/perturbation_scale.py --cells 90000 --genes 5000
 """
