@@ -76,11 +76,39 @@ def spread_of(candidates: np.ndarray, regime: str) -> np.ndarray:
     return candidates[..., _relevant(regime), :].var(-2)
 
 
-def _blend(shrunk: np.ndarray, raw: np.ndarray, truth: np.ndarray, used: np.ndarray) -> float:
-    """Share of the observed effects in a candidate that has the least squared error; in 0 to 1."""
-    step = (raw - shrunk) * used
-    square = float((step**2).sum())
-    return float(np.clip(((truth - shrunk) * step).sum() / square, 0.0, 1.0)) if square > 0 else 0.0
+class _Mixer:
+    """Mixtures a shrunk + b observed of each relevant candidate's two predictions, fitted to some conditions."""
+
+    def __init__(self, held: HeldOut, relevant: np.ndarray) -> None:
+        self.shrunk = held.candidates[:, relevant]
+        self.observed = held.candidates[:, len(CANDIDATES) + relevant]
+        s, o = (x * held.used[:, None] for x in (self.shrunk, self.observed))
+        self._ss, self._so, self._oo = (np.einsum("nkg,nkg->nk", a, b) for a, b in ((s, s), (s, o), (o, o)))
+        self._st, self._ot = (np.einsum("nkg,ng->nk", a, held.truth) for a in (s, o))
+
+    def convex(self, on: np.ndarray) -> np.ndarray:
+        """(a, b) per candidate of least squared error with a + b = 1: the baseline itself, at its best."""
+        ss, so, oo, st, ot = (x[on].sum(0) for x in (self._ss, self._so, self._oo, self._st, self._ot))
+        square = ss - 2 * so + oo
+        step = (ot - st) - (so - ss)
+        b = np.where(square > 1e-12 * (ss + oo), step / np.maximum(square, 1e-300), 0.0).clip(0, 1)
+        return np.column_stack([1 - b, b])
+
+    def scaled(self, on: np.ndarray) -> np.ndarray:
+        """(a, b) per candidate of least squared error, both >= 0: also shrinks what carries over in part only."""
+        out = np.zeros((self.shrunk.shape[1], 2))
+        ss, so, oo, st, ot = (x[on].sum(0) for x in (self._ss, self._so, self._oo, self._st, self._ot))
+        for k in range(len(out)):
+            if ss[k] - 2 * so[k] + oo[k] > 1e-12 * (ss[k] + oo[k]):
+                gram = np.array([[ss[k], so[k]], [so[k], oo[k]]])
+                out[k] = _weights(gram, np.array([st[k], ot[k]]))
+            elif ss[k] > 0:
+                out[k, 0] = max(st[k] / ss[k], 0.0)
+        return out
+
+    def mixed(self, share: np.ndarray) -> np.ndarray:
+        """condition x candidate x gene."""
+        return share[:, :1] * self.shrunk + share[:, 1:] * self.observed
 
 
 def _relevant(regime: str) -> np.ndarray:
@@ -105,16 +133,6 @@ def default_stack(regime: str) -> Stack:
 def _loss(prediction: np.ndarray, held: HeldOut) -> np.ndarray:
     """Mean squared error of each condition over the genes used."""
     return (((prediction - held.truth) ** 2) * held.used).sum(1) / np.maximum(held.used.sum(1), 1)
-
-
-def _blended(held: HeldOut, relevant: np.ndarray, on: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Candidates with the share of observed effects that suits conditions `on` (condition x candidate x gene)."""
-    k = len(CANDIDATES)
-    share = np.array(
-        [_blend(held.candidates[on, i], held.candidates[on, k + i], held.truth[on], held.used[on]) for i in relevant]
-    )
-    mix = share[:, None]
-    return (1 - mix) * held.candidates[:, relevant] + mix * held.candidates[:, k + relevant], share
 
 
 def _stacked(blended: np.ndarray, held: HeldOut, on: np.ndarray) -> np.ndarray:
@@ -185,36 +203,41 @@ def _coverage(prediction: np.ndarray, spread: np.ndarray, held: HeldOut) -> np.n
 def cross_fitted(held: HeldOut, regime: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Held-out predictions of every method (condition x gene), and the weights that all conditions together choose.
 
-    A fold's blends, weights and choice come from the other folds. Methods: model, no_change, stack, and each
-    candidate that says something in the regime.
+    A fold's mixtures, weights and choice come from the other folds. Methods: model, no_change, stack, and each
+    candidate that says something in the regime, unscaled. The model chooses between candidates scaled to what
+    carries over and their stack.
     """
     relevant = _relevant(regime)
     preferred = int(np.flatnonzero(relevant == CANDIDATES.index(_PREFERRED[regime.split(":")[0]]))[0])
-    n = len(held.row)
-    everything = np.ones(n, bool)
+    mixer = _Mixer(held, relevant)
+    everything = np.ones(len(held.row), bool)
     folds = np.unique(held.fold)
-    single = np.zeros((len(relevant) + 2, *held.truth.shape))  # candidates, no change, stack
+    plain = np.zeros((len(relevant), *held.truth.shape))
+    choices = np.zeros((len(relevant) + 1, *held.truth.shape))  # scaled candidates, stack
     for fold in folds:
         inside = held.fold == fold
         others = ~inside if len(folds) > 1 else inside
-        blended, _ = _blended(held, relevant, others)
-        single[: len(relevant), inside] = blended[inside].transpose(1, 0, 2)
-        single[-1, inside] = np.einsum("k,nkg->ng", _stacked(blended, held, others), blended[inside])
-    losses = np.stack([_loss(prediction, held) for prediction in single])
+        plain[:, inside] = mixer.mixed(mixer.convex(others))[inside].transpose(1, 0, 2)
+        scaled = mixer.mixed(mixer.scaled(others))
+        choices[:-1, inside] = scaled[inside].transpose(1, 0, 2)
+        choices[-1, inside] = np.einsum("k,nkg->ng", _stacked(scaled, held, others), scaled[inside])
+    losses = np.stack([_loss(prediction, held) for prediction in choices])
     chosen = np.empty_like(held.truth)
     for fold in folds:
         inside = held.fold == fold
         others = ~inside if len(folds) > 1 else inside
-        chosen[inside] = single[_choice(losses[:, others], preferred), inside]
+        chosen[inside] = choices[_choice(losses[:, others], preferred), inside]
     pick = _choice(losses, preferred)
-    blended, share = _blended(held, relevant, everything)
-    part = _stacked(blended, held, everything) if pick == len(single) - 1 else np.arange(len(relevant)) == pick
+    share = mixer.scaled(everything)
+    part = np.arange(len(relevant)) == pick
+    if pick == len(relevant):
+        part = _stacked(mixer.mixed(share), held, everything)
     weight = np.zeros(2 * len(CANDIDATES))
-    weight[relevant] = (1 - share) * part
-    weight[len(CANDIDATES) + relevant] = share * part
+    weight[relevant] = share[:, 0] * part
+    weight[len(CANDIDATES) + relevant] = share[:, 1] * part
     mean = held.candidates[:, CANDIDATES.index("mean_effect")]
-    methods = {"model": chosen, "no_change": single[-2], "stack": single[-1]} | {
-        CANDIDATES[k]: single[i]
+    methods = {"model": chosen, "no_change": np.zeros_like(chosen), "stack": choices[-1]} | {
+        CANDIDATES[k]: plain[i]
         for i, k in enumerate(relevant)
         if CANDIDATES[k] in _ALWAYS or not np.allclose(held.candidates[:, k], mean, rtol=1e-6, atol=1e-12)
     }
@@ -224,8 +247,8 @@ def cross_fitted(held: HeldOut, regime: str) -> tuple[dict[str, np.ndarray], np.
 def fit_stack(held: HeldOut | None, regime: str) -> tuple[Stack, list[dict[str, float | str | int]]]:
     """The weights of a regime and the held-out scores of every candidate beside them.
 
-    The model is the regime's preferred candidate, unless the stack or another candidate (or no change) beats it by
-    more than one standard error.
+    The model is the regime's preferred candidate, unless the stack or another candidate beats it by more than one
+    standard error; each is scaled to what carries over to held-out conditions, which is no change where nothing does.
 
     Returns:
         The weights, and one record a method of `cross_fitted`: regime, method, n_conditions, pearson_delta,
