@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from genesim.data.cohort import load_cohort as load_cohort
     from genesim.data.gene_dosage import GeneDosage as GeneDosage
     from genesim.data.gene_dosage import dosage_from_vcf as dosage_from_vcf
+    from genesim.data.gene_priors import read_gene_sets as read_gene_sets
+    from genesim.data.gene_priors import screen_effects as screen_effects
     from genesim.data.genotypes import phase as phase
     from genesim.data.genotypes import read_genotypes as read_genotypes
     from genesim.data.genotypes import write_genotype_blocks as write_genotype_blocks
@@ -64,6 +66,8 @@ _HOMES = {
     "dosage_from_vcf": "genesim.data.gene_dosage",
     "GeneDosage": "genesim.data.gene_dosage",
     "DosageRules": "genesim.data.allele_factors",
+    "read_gene_sets": "genesim.data.gene_priors",
+    "screen_effects": "genesim.data.gene_priors",
     "ExpressionModel": "genesim.estimators.expression",
     "HaplotypeModel": "genesim.estimators.haplotypes",
     "EffectModel": "genesim.estimators.effects",

@@ -148,6 +148,8 @@ class PerturbationConfig(Record):
     ridge: PositiveFloat = 0.1
     shrinkage: bool = True
     """Shrink each effect by its standard error."""
+    coexpression: bool = True
+    """Use the co-expression of genes in control cells as a prior for perturbations that were never measured."""
     n_folds: PositiveInt = 5
 
 
