@@ -36,7 +36,8 @@ class PerturbationModel:
 
     Make one with `fit` or `load`. `scores` holds the stack and every baseline beside it on held-out
     conditions: regime, method, n_conditions, pearson_delta, centred_pearson_delta, mae, pds
-    (`metrics.perturbation`).
+    (`metrics.perturbation`). With `config.cells` = "auto", `transport.gates` holds what predicted cells differ in
+    besides the mean, by regime, and the held-out E-distances that decided it.
     """
 
     def __init__(
