@@ -87,8 +87,10 @@ def _screen(cells: Cells, keys: Keys, learned: Learned) -> _Screen:
     size = library_sizes(cells.obs, cells.library_size, keys) / learned.reference_library
     place = {name: i for i, name in enumerate(learned.contexts)}
     inside = units.table[units.table["context"].isin(learned.contexts)]
-    groups = inside.groupby(["context", "label", "kind", "dose"], sort=True).groups
-    members = {name: np.flatnonzero(np.isin(units.cell, rows)) for name, rows in groups.items()}
+    units_in: dict[tuple[str, ...], list[int]] = {}
+    for unit, *name in inside[["context", "label", "kind", "dose"]].itertuples():
+        units_in.setdefault(tuple(name), []).append(unit)
+    members = {name: np.flatnonzero(np.isin(units.cell, rows)) for name, rows in units_in.items()}
     # The rule and the order of `learn`.
     kept = [name for name in sorted(members) if name[1] != "" and len(members[name]) >= MIN_CELLS]
     control = {place[n[0]]: rows for n, rows in members.items() if n[1] == ""}
