@@ -151,6 +151,9 @@ class PerturbationConfig(Record):
     coexpression: bool = True
     """Use the co-expression of genes in control cells as a prior for perturbations that were never measured."""
     n_folds: PositiveInt = 5
+    cells: Literal["shift", "auto"] = "shift"
+    """How predicted cells differ from controls: in the mean only, or also in dispersion and in who responds, where
+    that makes held-out conditions more alike to real cells."""
 
 
 class ModelsConfig(Record):

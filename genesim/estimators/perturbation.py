@@ -23,6 +23,8 @@ from genesim.estimators.perturbation_learn import Learned, learn
 from genesim.estimators.perturbation_priors import Priors, as_priors
 from genesim.estimators.perturbation_question import Asker, EffectEstimate, Question, answer
 from genesim.estimators.perturbation_store import load_parts, save_parts
+from genesim.estimators.perturbation_transport import NO_TRANSPORT, Transport, fitted_transport
+from genesim.models.perturbation.reshape import Shape
 from genesim.models.perturbation.stack import Stack
 from genesim.provenance.record import Provenance
 
@@ -34,7 +36,8 @@ class PerturbationModel:
 
     Make one with `fit` or `load`. `scores` holds the stack and every baseline beside it on held-out
     conditions: regime, method, n_conditions, pearson_delta, centred_pearson_delta, mae, pds
-    (`metrics.perturbation`).
+    (`metrics.perturbation`). With `config.cells` = "auto", `transport.gates` holds what predicted cells differ in
+    besides the mean, by regime, and the held-out E-distances that decided it.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class PerturbationModel:
         config: PerturbationConfig,
         provenance: Provenance,
         priors: Priors | None = None,
+        transport: Transport = NO_TRANSPORT,
     ) -> None:
         self.genes = genes
         self.learned = learned
@@ -56,6 +60,7 @@ class PerturbationModel:
         self.config = config
         self.provenance = provenance
         self.priors = priors or Priors({}, {})
+        self.transport = transport
         self._asker = Asker(learned, self.priors, config, genes)
 
     @classmethod
@@ -126,12 +131,15 @@ class PerturbationModel:
             given = None if isinstance(kinds, str) else kinds
             learned, coexpression = learn(cells, keys, config.shrinkage, given, seed)
             genes = pd.Index(cells.var.index.astype(str), dtype=object)
-        known = with_coexpression(
-            as_priors(priors, learned.components, learned.groups, list(genes)), coexpression, config
-        )
+            known = with_coexpression(
+                as_priors(priors, learned.components, learned.groups, list(genes)), coexpression, config
+            )
+            transport = NO_TRANSPORT
+            if config.cells == "auto":
+                transport = fitted_transport(cells, keys, learned, known, config, seed)
         stacks, scores = fitted_stacks(learned, known, config, seed)
         provenance = Provenance("train perturbation", seed, {**config.model_dump(mode="json"), "keys": asdict(keys)})
-        return cls(genes, learned, stacks, scores, keys, config, provenance, known)
+        return cls(genes, learned, stacks, scores, keys, config, provenance, known, transport)
 
     @property
     def coverage(self) -> pd.DataFrame:
@@ -300,11 +308,16 @@ class PerturbationModel:
         effects = {
             name: self._effect(amounts, name, level, chosen.profile(name)) for name in sorted(set(chosen.context))
         }
-        return perturbed(chosen, effects, self.keys, self.genes, amounts, seed)
+        shapes = {name: self._shape(amounts, effect.stratum) for name, effect in effects.items()}
+        return perturbed(chosen, effects, self.keys, self.genes, amounts, seed, shapes)
+
+    def _shape(self, amounts: Mapping[str, float], stratum: str) -> Shape:
+        dose = np.array([amounts.get(name, 0.0) for name in self.learned.components])
+        return self.transport.shape(self.learned, dose, stratum)
 
     def save(self, directory: str | Path) -> Path:
         """Write the model as one directory; it holds mean effects, no cells."""
-        names = ("genes", "learned", "stacks", "scores", "keys", "config", "priors", "provenance")
+        names = ("genes", "learned", "stacks", "scores", "keys", "config", "priors", "provenance", "transport")
         return save_parts(directory, {name: getattr(self, name) for name in names})
 
     @classmethod

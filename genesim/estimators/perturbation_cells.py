@@ -15,7 +15,7 @@ from genesim import rng
 from genesim.data.expression import read_expression
 from genesim.errors import ConditionError, JoinError
 from genesim.estimators.perturbation_inputs import Keys, contexts_of, library_sizes, log_expression, parse_label
-from genesim.models.perturbation.counts import perturb_counts
+from genesim.models.perturbation.reshape import PLAIN, Shape, reshape_counts
 from genesim.provenance.record import Provenance
 
 if TYPE_CHECKING:
@@ -89,13 +89,15 @@ def perturbed(
     genes: pd.Index,
     amounts: Mapping[str, float],
     seed: int,
+    shapes: Mapping[str, Shape],
 ) -> ad.AnnData:
     """Cells under the effects of their contexts; see `PerturbationModel.predict`."""
     parts, order = [], []
     for name, effect in effects.items():
         here = np.flatnonzero(chosen.context == name)
         order.append(here)
-        parts.append(perturb_counts(chosen.counts[here], chosen.size[here], effect.delta, seed))
+        shape = shapes.get(name, PLAIN)
+        parts.append(reshape_counts(chosen.counts[here], chosen.size[here], effect.delta, seed, shape))
     back = np.argsort(np.concatenate(order), kind="stable")
     cells, row, context = chosen.cells, chosen.row, chosen.context
     obs = pd.DataFrame(

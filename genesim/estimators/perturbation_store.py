@@ -14,6 +14,7 @@ from genesim.config.model import PerturbationConfig
 from genesim.estimators.perturbation_inputs import Keys
 from genesim.estimators.perturbation_learn import Learned
 from genesim.estimators.perturbation_priors import Priors
+from genesim.estimators.perturbation_transport import Transport
 from genesim.models.catalog import card
 from genesim.models.perturbation.intervals import VarianceLaw
 from genesim.models.perturbation.library import EffectLibrary
@@ -43,8 +44,11 @@ def save_parts(directory: str | Path, parts: dict[str, Any]) -> Path:
         "stacks": {str(i): stack_arrays(stack) for i, stack in enumerate(stacks.values())},
         "priors": priors.arrays(),
     }
-    if not arrays["priors"]:
-        del arrays["priors"]
+    transport: Transport = parts["transport"]
+    arrays["transport"] = transport.arrays()
+    for name in ("priors", "transport"):
+        if not arrays[name]:
+            del arrays[name]
     scores: pd.DataFrame = parts["scores"]
     metadata = {
         "card": card("perturbation", "stack"),
@@ -63,6 +67,7 @@ def save_parts(directory: str | Path, parts: dict[str, Any]) -> Path:
         "keys": asdict(parts["keys"]),
         "config": parts["config"].model_dump(mode="json"),
         "priors": priors.metadata(),
+        "transport": transport.metadata(),
     }
     return save_model(directory, KIND, arrays, metadata, parts["provenance"])
 
@@ -137,6 +142,7 @@ def load_parts(directory: str | Path) -> dict[str, Any]:
         "config": parse(PerturbationConfig, m["config"]),
         "provenance": Provenance(**{k: v for k, v in stored.provenance.items() if k != "schema"}),
         "priors": Priors.restored(a.get("priors", {}), m["priors"]),
+        "transport": Transport.restored(a.get("transport", {}), m.get("transport", {})),
     }
 
 
