@@ -119,16 +119,14 @@ def _check_known(wanted: Collection[str], known: Collection[str], where: str) ->
         )
 
 
-def halve_controls(
-    is_control: np.ndarray, context: np.ndarray, names: Sequence[str], share: float, seed: int
-) -> np.ndarray:
+def halve_controls(is_control: np.ndarray, context: np.ndarray, index: pd.Index, share: float, seed: int) -> np.ndarray:
     """Mask of the controls kept for the truth: a `share` of each context's, at least one where it has two.
 
     Cells are taken in the order of their names, so the result does not depend on the order of rows.
     """
     if not 0 < share < 1:
         raise ConfigError(f"truth_share is {share}", where="split", remedy="give a share between 0 and 1")
-    names = np.asarray(names, dtype=str)
+    names = index.to_numpy().astype(str)
     kept = np.zeros(len(names), bool)
     for level in sorted(set(context[is_control])):
         rows = np.flatnonzero(is_control & (context == level))

@@ -162,8 +162,9 @@ def score_effects(held: Sequence[HeldOut], predicted: Sequence[Predicted]) -> pd
         table.loc[known, "centred_pearson_delta_top20"] = metrics.pearson_delta(*parts, top[known], centre[known])
     both = known & weighed
     if both.any():
-        parts = (guess[both], true[both], used[both], weight[both], centre[both])
-        table.loc[both, "weighted_r2"] = metrics.weighted_r2(*parts)
+        table.loc[both, "weighted_r2"] = metrics.weighted_r2(
+            guess[both], true[both], used[both], weight[both], centre[both]
+        )
     if all(p.low is not None and p.high is not None for p in predicted):
         low, high = (np.stack([getattr(p, side) for p in predicted]) for side in ("low", "high"))
         table["effect_coverage"] = metrics.interval_coverage(true, low, high, used, se)
@@ -281,8 +282,10 @@ class Panel:
                 halves.append(replace(h, truth=b))
                 predictions.append(Predicted(a.mean(0) - h.given.mean(0), a))
             repeats.append(Panel(halves, self.basis, max_cells=self.max_cells, seed=self.seed).score(predictions))
-        mean = sum(r[list(PERTURBATION_METRICS)] for r in repeats) / n_repeats
-        return pd.concat([repeats[0][["condition", "context"]], mean], axis=1)
+        table = repeats[0].copy()
+        for name in PERTURBATION_METRICS:
+            table[name] = np.mean([r[name].to_numpy(float) for r in repeats], axis=0)
+        return table
 
 
 def perturbation_scores(
@@ -313,6 +316,6 @@ def perturbation_scores(
         means = found[draw.integers(0, len(found), (10 * config.n_bootstrap, len(found)))].mean(1)
         low, high = np.quantile(means, [tail, 1 - tail]) if len(found) > 1 else (np.nan, np.nan)
         interval = Interval(float(found.mean()), float(low), float(high))
-        edges = [float(t[name].mean()) if t[name].notna().any() else float("nan") for t in (floor, null)]
-        scores.append(scored(subject, name, interval, *edges, len(found)))
+        best, naive = (float(t[name].mean()) for t in (floor, null))  # NaN where a metric cannot be had
+        scores.append(scored(subject, name, interval, best, naive, len(found)))
     return scores

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
 
 BASELINES = ("no_change", "mean_effect", "measured", "other_contexts", "additive", "bilinear")
@@ -46,7 +45,9 @@ class Means:
             target: See the class.
             min_cells: Fewest cells of a condition, and of its controls.
         """
-        rows = pd.Series(np.arange(len(parts))).groupby(pd.MultiIndex.from_arrays([context, parts])).indices
+        rows: dict[tuple[str, frozenset[str]], list[int]] = {}
+        for row, key in enumerate(zip(context, parts, strict=True)):
+            rows.setdefault(key, []).append(row)
         mean = {key: cells[at].mean(0) for key, at in rows.items() if len(at) >= min_cells}
         found = {(c, p): m - mean[c, frozenset()] for (c, p), m in mean.items() if p and (c, frozenset()) in mean}
         return cls(found, target)

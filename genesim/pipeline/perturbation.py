@@ -92,15 +92,15 @@ def splits(cells: ad.AnnData, setting: Setting, seed: int) -> Iterator[Perturbat
         raise ConditionError("there is nothing to leave out", where=f"task '{setting.task}'", remedy="choose another")
     groups = [(name,) for name in names] if setting.n_folds is None else folds(names, setting.n_folds, seed)
     for group in groups:
-        common = {"covariate_keys": setting.covariate_keys}
+        keys = setting.covariate_keys
         if setting.task == "perturbation":
-            yield leave_out_perturbations(obs, labels, group, seed=seed, **common)
+            yield leave_out_perturbations(obs, labels, group, covariate_keys=keys, seed=seed)
         elif setting.task == "combination":
-            yield leave_out_combinations(obs, labels, group, seed=seed, **common)
+            yield leave_out_combinations(obs, labels, group, covariate_keys=keys, seed=seed)
         elif setting.task == "context":
-            yield leave_out_contexts(obs, labels, str(setting.key), group, seed=seed, **common)
+            yield leave_out_contexts(obs, labels, str(setting.key), group, covariate_keys=keys, seed=seed)
         else:
-            yield leave_out_replicates(obs, labels, str(setting.key), group, **common)
+            yield leave_out_replicates(obs, labels, str(setting.key), group, covariate_keys=keys)
 
 
 @dataclass(frozen=True)
@@ -188,13 +188,16 @@ class Prepared:
     def _fold(self, split: PerturbationSplit) -> Fold:
         setting, replicate = self.setting, self.setting.task == "replicate"
         means = Means.of(self.log[split.train], self.parts[split.train], self.context[split.train], self.target)
-        conditions = pd.Series(np.flatnonzero(split.test)).groupby(
-            pd.MultiIndex.from_arrays([self.context[split.test], self.parts[split.test]])
-        )
+        conditions: dict[tuple[str, frozenset[str]], list[int]] = {}
+        for row in np.flatnonzero(split.test):
+            conditions.setdefault((self.context[row], self.parts[row]), []).append(int(row))
         given_rows: dict[str, np.ndarray] = {}
         held, parts, others = [], [], []
-        for (context, targets), rows in conditions:
-            truth, control = rows.to_numpy(), np.flatnonzero(split.truth & (self.context == context))
+        for context, targets in sorted(conditions, key=lambda key: (key[0], sorted(key[1]))):
+            truth, control = (
+                np.array(conditions[context, targets]),
+                np.flatnonzero(split.truth & (self.context == context)),
+            )
             if context not in given_rows:
                 pool = np.flatnonzero(split.input & (self.context == context))
                 draw = generator(self.seed, "perturbation folds", "given", context).permutation(len(pool))
