@@ -34,7 +34,6 @@ class Peer:
 
 PEERS: dict[str, Peer] = {
     "scgen": Peer("scgen_predict.py", "SCGEN_PYTHON", ("kang_cell_type",)),
-    "cellflow": Peer("cellflow_predict.py", "CELLFLOW_PYTHON", ("kang_cell_type", "norman_double", "mcfaline_line")),
 }
 
 

@@ -42,19 +42,19 @@ def _same_length(where: str, **arrays: np.ndarray | Sequence[str] | None) -> Non
 
 def _labels(axis: Any, places: np.ndarray, names: Sequence[str]) -> None:
     """Names of points, pushed apart on each side of the line of equality so that none covers another."""
+    from scipy.optimize import isotonic_regression  # slow to import
+
     low, high = axis.get_ylim()
     step = (high - low) / 24
     for side in (-1, 1):
         mine = [i for i in range(len(names)) if (side > 0) == bool(places[i, 1] >= places[i, 0])]
+        if not mine:
+            continue
         mine.sort(key=lambda i: places[i, 1])
-        last = -np.inf
-        heights = {}
-        for i in mine:
-            last = max(places[i, 1], last + step)
-            heights[i] = last
-        over = max((h for h in heights.values()), default=low) - (high - step / 2)
-        for i in mine:
-            y = heights[i] - max(over, 0.0) * (heights[i] - low) / (high - low)
+        # The heights nearest to the points (least squares) that keep `step` between neighbours.
+        stairs = step * np.arange(len(mine))
+        heights = isotonic_regression(places[mine, 1] - stairs).x + stairs
+        for i, y in zip(mine, heights, strict=True):
             axis.annotate(
                 shorten(str(names[i]), 12),
                 places[i],
@@ -104,13 +104,13 @@ def predicted_effects(
         axis.scatter(observed[rest], predicted[rest], s=7, color=NULL, alpha=0.6, linewidths=0, rasterized=True)
         axis.scatter(observed[top], predicted[top], s=20, color=SIMULATED, linewidths=0, zorder=3)
         axis.scatter(observed[~keep], predicted[~keep], s=16, facecolors="none", edgecolors=FAINT, linewidths=0.8)
-        bounds = [b[top] for b in (low, high) if b is not None]
-        square_limits(axis, observed, predicted, *bounds, margin=0.08)
+        # Of the points: wide intervals run out of the frame rather than press the points together.
+        square_limits(axis, observed, predicted, margin=0.12)
         _labels(axis, np.column_stack([observed[top], predicted[top]]), [str(genes[i]) for i in top])
         axis.set(xlabel="Observed change of mean log expression", ylabel="Predicted change")
         axis.set_title(f"{shorten(title, 50)}   r = {r:.2f}")
         svg = to_svg(figure)
-    lines = " Lines are 95 % intervals of the prediction." if low is not None else ""
+    lines = " Lines are 95 % intervals of the prediction, cut at the frame." if low is not None else ""
     return Figure(
         "predicted-effects",
         title,
