@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from genesim.pipeline.load import load as load
     from genesim.pipeline.person import PersonPrediction as PersonPrediction
     from genesim.pipeline.person import simulate_person as simulate_person
+    from genesim.pipeline.perturbation import evaluate_perturbations as evaluate_perturbations
     from genesim.pipeline.prepare import prepare as prepare
     from genesim.pipeline.release import prepare_release as prepare_release
     from genesim.pipeline.report import report as report
@@ -89,6 +90,7 @@ _HOMES = {
     "simulate_person": "genesim.pipeline.person",
     "PersonPrediction": "genesim.pipeline.person",
     "evaluate": "genesim.pipeline.evaluate",
+    "evaluate_perturbations": "genesim.pipeline.perturbation",
     "make_benchmark": "genesim.pipeline.benchmark",
     "score_benchmark": "genesim.pipeline.benchmark",
     "report": "genesim.pipeline.report",
