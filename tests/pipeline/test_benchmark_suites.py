@@ -209,6 +209,7 @@ def test_dynamic_eqtls_are_solved_by_slopes_of_donors_and_not_by_static_calls(ma
     assert wrong["false_discovery_rate"] > 0.4  # static effects are as many
 
 
+@pytest.mark.slow
 def test_specific_eqtls_are_solved_by_the_joint_fit_and_not_by_calls_without_types(made: Path) -> None:
     folder = made / "eqtl_specific"
     cells, genotypes = ad.read_h5ad(folder / "data.h5ad"), read_genotypes(folder / "genotypes.vcf.gz")
@@ -223,16 +224,17 @@ def test_specific_eqtls_are_solved_by_the_joint_fit_and_not_by_calls_without_typ
     types = pd.DataFrame({"cell_type": own["cell_type"].unique()})
     pooled = calls.loc[calls["cell_type"] == "all", ["gene", "variant", "q_value"]].merge(types, how="cross")
     wrong = values(gs.score_benchmark(folder, pooled))
-    print(good, wrong)
     assert good["power"] > 0.5
     assert good["false_discovery_rate"] < 0.2
     assert wrong["false_discovery_rate"] > 0.5
 
 
-def test_batches_are_integrated_by_combat_and_not_by_components_alone(made: Path) -> None:
+def test_batches_are_integrated_by_combat_and_not_by_components_alone(tmp_path: Path) -> None:
     import scanpy as sc
 
-    cells = ad.read_h5ad(made / "batch" / "data.h5ad")
+    # Easy batches differ so little that components alone keep the types apart.
+    folder = gs.make_benchmark("batch", tmp_path / "batch", difficulty="hard", seed=3)
+    cells = ad.read_h5ad(folder / "data.h5ad")
     sc.pp.normalize_total(cells, target_sum=1e3)
     sc.pp.log1p(cells)
     found = {}
@@ -242,10 +244,11 @@ def test_batches_are_integrated_by_combat_and_not_by_components_alone(made: Path
             sc.pp.combat(cells, key="batch")
         sc.pp.pca(cells, n_comps=15, random_state=0)
         table = pd.DataFrame(cells.obsm["X_pca"], columns=[f"dim_{i + 1}" for i in range(15)])
-        found[method] = values(gs.score_benchmark(made / "batch", table.assign(cell=cells.obs_names)))
-    print(found)
+        found[method] = values(gs.score_benchmark(folder, table.assign(cell=cells.obs_names)))
     assert found["combat"]["type_ari"] > found["components"]["type_ari"]
-    assert found["combat"]["batch_mixing"] > 0.9
+    assert found["combat"]["type_ari"] > 0.9
+    assert found["combat"]["batch_mixing"] > 0.8
+    assert found["components"]["batch_mixing"] < 0.6
 
 
 def test_de_is_solved_by_pydeseq2(made: Path) -> None:
@@ -270,7 +273,6 @@ def test_de_is_solved_by_pydeseq2(made: Path) -> None:
         found.columns = ["p_value", "log2_fold_change"]
         parts.append(found.rename_axis("gene").reset_index().assign(cell_type=str(name)))
     good = values(gs.score_benchmark(made / "de", pd.concat(parts)))
-    print(good)
     assert good["auprc"] > 0.6
     assert good["power"] > 0.5
     assert good["false_discovery_rate"] < 0.15
