@@ -136,7 +136,7 @@ def method_strip(table: pd.DataFrame, *, names: Mapping[str, str] | None = None)
         raise InputError(f"has no row '{missing[0]}'", where="strip of methods", remedy="give scores with both")
     words = dict(names or {})
     low, high = table.loc["no_change"], table.loc["ceiling"]
-    spread = (high - low).abs()
+    spread = (high - low).astype(float).abs()
     shown = [c for c in table.columns if np.isfinite(spread[c]) and spread[c] > 1e-6]
     placed = (table[shown] - low[shown]) / (high[shown] - low[shown])
     methods = [m for m in table.index if m not in ("ceiling", "no_change") and placed.loc[m].notna().any()]
@@ -154,10 +154,11 @@ def method_strip(table: pd.DataFrame, *, names: Mapping[str, str] | None = None)
         for i, method in enumerate(methods):
             x = np.clip(placed.loc[method].to_numpy(float), floor, top)
             # A little apart, lest equal methods hide each other.
-            y = np.arange(len(shown)) + 0.5 * (i - (len(methods) - 1) / 2) / max(len(methods), 1)
+            offset = 0.5 * (i - (len(methods) - 1) / 2) / max(len(methods), 1)
+            height = np.arange(len(shown)) + 0.5 + offset
             axis.plot(
                 x,
-                y,
+                height,
                 markers[i % len(markers)] if method != "genesim" else "o",
                 color=colours[method],
                 markersize=8 if method == "genesim" else 5.5,
