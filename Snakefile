@@ -6,7 +6,7 @@ min_version("9.14")
 
 
 # Snakemake adds --configfile to this one instead of replacing it, so the example stands aside for a run of its own.
-if not {"example", "inputs"} & set(config):
+if not {"example", "inputs", "perturbation"} & set(config):
 
     configfile: "config/demo.yaml"
 
@@ -18,15 +18,26 @@ pathvars:
     **PATHS,
 
 
-include: "workflows/rules/prepare.smk"
-include: "workflows/rules/train.smk"
-include: "workflows/rules/simulate.smk"
-include: "workflows/rules/evaluate.smk"
+if INPUTS is not None:
+
+    include: "workflows/rules/prepare.smk"
+    include: "workflows/rules/train.smk"
+    include: "workflows/rules/simulate.smk"
+    include: "workflows/rules/evaluate.smk"
+
+
+if RUN.perturbation is not None:
+
+    include: "workflows/rules/perturb.smk"
 
 
 rule all:
     default_target: True
     input:
-        "<results>/report.html",
-        "<results>/sim/sim.vcf.gz",
-        "<results>/sim/sim.h5ad",
+        [
+            "<results>/report.html",
+            "<results>/sim/sim.vcf.gz",
+            "<results>/sim/sim.h5ad",
+        ]
+        * (INPUTS is not None),
+        ["<results>/perturb/effects.parquet"] * (RUN.perturbation is not None),

@@ -10,7 +10,7 @@ Genotypes are those of 343 Europeans (GEUVADIS, chr22); windows are +-500 kb abo
   and its least-squares interval for the truth: what a wrong model looks like on the same scale.
 - `type_one`: p-values of genes whose donors were shuffled, on real bulk expression and on OneK1K's cells (40
   donors, each given the genotypes of a random European, genes put at random chr22 positions).
-- `power`: pseudobulk counts of one cell type (NB, rates of OneK1K's genes) over donors, cells, depth and h2.
+- `power`: pseudobulk counts (NB, rates of OneK1K's genes) over donors, cells, depth, h2 and cell types.
 - `egenes`: real expression, genes at 5 % FDR by the model's p-value and by 1,000 permutations of the donors.
 
 Writes `effect_calibration.csv` (part, setting, seed, metric, value, n), `.png` and `.json`.
@@ -207,9 +207,11 @@ def type_one(panel: Panel, cells: ad.AnnData, n_shuffles: int, seed: int) -> Ite
 
 
 def power(panel: Panel, cells: ad.AnnData, n_genes: int, seed: int) -> Iterator[Row]:
-    """One factor at a time about 200 donors, 50 cells a donor, learned depth, genetic share .15 of a log2 SD of .5."""
-    total = np.asarray(cells.X.sum(1)).ravel()
-    share = np.asarray(cells.X.sum(0)).ravel() / total.sum()
+    """One factor at a time about 200 donors, 50 cells a donor, learned depth, genetic share .15 of a log2 SD of .5.
+
+    Cell types differ in their cells a donor, their depth and their genes' rates, all as OneK1K has them.
+    """
+    everything = CellKind.of(cells)
     base = {"donors": 200, "cells": 50, "depth": 1.0, "h2": 0.15}
     grid = {
         "donors": (50, 100, 200, 343),
@@ -219,28 +221,52 @@ def power(panel: Panel, cells: ad.AnnData, n_genes: int, seed: int) -> Iterator[
     }
     for factor, levels in grid.items():
         for level in levels:
-            asked = base | {factor: level}
             draw = rng.generator(seed, "calibration", "power", factor, str(level))
-            rows = draw.choice(panel.genotypes.n_donors, int(asked["donors"]), replace=False)
-            genes = draw.choice(len(panel.windows), n_genes, replace=False)
-            rate = draw.choice(share[share > np.median(share)], n_genes)
-            effects, value = plant(panel, genes, asked["h2"], rows, draw)
-            log2 = 0.5 * (value + np.sqrt(1 - asked["h2"]) * draw.normal(size=value.shape))
-            n_cells = 1 + draw.poisson(asked["cells"] - 1, len(rows))
-            library = n_cells * np.median(total) * asked["depth"] * np.exp(0.3 * draw.normal(size=len(rows)))
-            counts = draw.poisson(rate[:, None] * library * np.exp2(log2))
-            y, weight = count_response(counts, np.round(library), np.ones(len(rows), bool))
-            fit = _fit(panel, y, weight, genes, rows)
-            setting = f"{factor} = {level:g}"
-            called = benjamini_hochberg(fit.p_value) < 0.05
-            hit = np.zeros(n_genes, bool)
-            for g, k in zip(fit.set_gene, fit.set_number, strict=True):
-                hit[g] |= bool(set(fit.variant[(fit.gene == g) & (fit.credible_set == k)].tolist()) & set(effects[g]))
-            if asked["h2"] == 0:
-                yield "power", setting, "genes with a credible set", float((fit.n_sets > 0).mean()), n_genes
-            else:
-                yield "power", setting, "genes with a set that holds a causal variant", float(hit.mean()), n_genes
-            yield "power", setting, "genes at 5 % FDR", float(called.mean()), n_genes
+            yield from _power(panel, everything, base | {factor: level}, f"{factor} = {level:g}", n_genes, draw)
+    for name in sorted(cells.obs["cell_type"].astype(str).unique()):
+        kind = CellKind.of(cells[(cells.obs["cell_type"].astype(str) == name).to_numpy()])
+        draw = rng.generator(seed, "calibration", "power", "cell type", name)
+        asked = base | {"cells": kind.cells_per_donor}
+        yield from _power(panel, kind, asked, f"cell type = {name}", n_genes, draw)
+
+
+@dataclass(frozen=True)
+class CellKind:
+    """What decides power in a type of cell: its genes' shares of the molecules, molecules a cell, cells a donor."""
+
+    share: np.ndarray
+    depth: float
+    cells_per_donor: float
+
+    @classmethod
+    def of(cls, cells: ad.AnnData) -> CellKind:
+        total = np.asarray(cells.X.sum(1)).ravel()
+        per_donor = cells.n_obs / cells.obs["indiv"].nunique()
+        return cls(np.asarray(cells.X.sum(0)).ravel() / total.sum(), float(np.median(total)), per_donor)
+
+
+def _power(
+    panel: Panel, kind: CellKind, asked: dict[str, float], setting: str, n_genes: int, draw: np.random.Generator
+) -> Iterator[Row]:
+    rows = draw.choice(panel.genotypes.n_donors, int(asked["donors"]), replace=False)
+    genes = draw.choice(len(panel.windows), n_genes, replace=False)
+    rate = draw.choice(kind.share[kind.share > np.median(kind.share)], n_genes)
+    effects, value = plant(panel, genes, asked["h2"], rows, draw)
+    log2 = 0.5 * (value + np.sqrt(1 - asked["h2"]) * draw.normal(size=value.shape))
+    n_cells = 1 + draw.poisson(asked["cells"] - 1, len(rows))
+    library = n_cells * kind.depth * asked["depth"] * np.exp(0.3 * draw.normal(size=len(rows)))
+    counts = draw.poisson(rate[:, None] * library * np.exp2(log2))
+    y, weight = count_response(counts, np.round(library), np.ones(len(rows), bool))
+    fit = _fit(panel, y, weight, genes, rows)
+    called = benjamini_hochberg(fit.p_value) < 0.05
+    hit = np.zeros(n_genes, bool)
+    for g, k in zip(fit.set_gene, fit.set_number, strict=True):
+        hit[g] |= bool(set(fit.variant[(fit.gene == g) & (fit.credible_set == k)].tolist()) & set(effects[g]))
+    if asked["h2"] == 0:
+        yield "power", setting, "genes with a credible set", float((fit.n_sets > 0).mean()), n_genes
+    else:
+        yield "power", setting, "genes with a set that holds a causal variant", float(hit.mean()), n_genes
+    yield "power", setting, "genes at 5 % FDR", float(called.mean()), n_genes
 
 
 def bulk_response(panel: Panel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -311,11 +337,11 @@ def figure(table: pd.DataFrame, path: Path) -> None:
     axes[2].set(title="effects", xlabel="h2", ylim=(0, 1.2))
     axes[2].legend(fontsize=6, loc="lower right")
     curve = mean.loc["power"]
-    for factor in ("donors", "cells", "depth", "h2"):
+    for factor in ("donors", "cells", "depth", "h2", "cell type"):
         rows = curve[curve.index.get_level_values("setting").str.startswith(f"{factor} =")]
         rows = rows.xs("genes at 5 % FDR", level="metric")
-        levels = rows.index.str.split(" = ").str[1].astype(float)
-        axes[3].plot(np.arange(len(levels)), rows, "o-", label=f"{factor}: {', '.join(f'{v:g}' for v in levels)}")
+        levels = rows.index.str.split(" = ").str[1]
+        axes[3].plot(np.arange(len(levels)), rows, "o-", label=f"{factor}: {', '.join(levels)}")
     axes[3].set(title="power (5 % FDR)", xlabel="level", ylim=(0, 1), xticks=[])
     axes[3].legend(fontsize=6)
     with atomic_file(path) as temporary:

@@ -36,6 +36,7 @@ from genesim.console import log, setup
 from genesim.metrics.effects import benjamini_hochberg
 from genesim.models.effects.baselines import susie_coefficients
 from genesim.models.effects.credible import credible_sets
+from genesim.models.effects.learning import learn_mixture
 from genesim.models.effects.problem import orthonormal_covariates
 from genesim.models.effects.scan import batches, build_batch, fit_genes
 from genesim.models.effects.susie import fit_susie, inclusion_probability
@@ -63,18 +64,22 @@ def planted(panel: Panel, n_genes: int, seed: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shapes = []
-        for chosen, width, size in batches(windows, len(rows), 32):
-            weight = np.ones(y.shape)
+        planned = list(batches(windows, len(rows), 32))
+        weight = np.ones(y.shape)
+        prior = learn_mixture(
+            lambda: (build_batch(b[0], b[1:], y, weight, basis, windows, panel.of(rows)) for b in planned), n_effects=L
+        )
+        for chosen, width, size in planned:
             problem = build_batch(chosen, (width, size), y, weight, basis, windows, panel.of(rows))
-            jax.block_until_ready(fit_susie(problem, n_effects=L))
+            jax.block_until_ready(fit_susie(problem, prior, n_effects=L))
             started = time.process_time()
-            fit = jax.block_until_ready(fit_susie(problem, n_effects=L))
+            fit = jax.block_until_ready(fit_susie(problem, prior, n_effects=L))
             seconds["genesim"] += time.process_time() - started
             pip, coefficients = np.asarray(inclusion_probability(fit)), np.asarray(susie_coefficients(fit))
             for i, g in enumerate(chosen):
                 n = len(windows[g])
                 x = np.asarray(problem.genotype)[i, :, :n]
-                sets = credible_sets(np.asarray(fit.alpha)[i, :, :n], np.asarray(fit.prior_variance)[i], x)
+                sets = credible_sets(np.asarray(fit.alpha)[i, :, :n], np.asarray(fit.present)[i], x)
                 found["genesim"].append((pip[i, :n], coefficients[i, :n], [s.variants for s in sets]))
                 causal.append(np.flatnonzero(np.isin(windows[g], list(effects[g]))))
                 x.T.astype(np.float32).tofile(folder / f"x{len(shapes)}.bin")  # column after column, as R reads it

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from genesim.data.cohort import load_cohort as load_cohort
     from genesim.data.gene_dosage import GeneDosage as GeneDosage
     from genesim.data.gene_dosage import dosage_from_vcf as dosage_from_vcf
+    from genesim.data.gene_priors import read_gene_sets as read_gene_sets
+    from genesim.data.gene_priors import screen_effects as screen_effects
     from genesim.data.genotypes import phase as phase
     from genesim.data.genotypes import read_genotypes as read_genotypes
     from genesim.data.genotypes import write_genotype_blocks as write_genotype_blocks
@@ -36,11 +38,16 @@ if TYPE_CHECKING:
     from genesim.pipeline.load import load as load
     from genesim.pipeline.person import PersonPrediction as PersonPrediction
     from genesim.pipeline.person import simulate_person as simulate_person
+    from genesim.pipeline.perturbation import evaluate_perturbations as evaluate_perturbations
     from genesim.pipeline.prepare import prepare as prepare
+    from genesim.pipeline.release import prepare_release as prepare_release
     from genesim.pipeline.report import report as report
     from genesim.pipeline.simulate import Models as Models
     from genesim.pipeline.simulate import simulate as simulate
     from genesim.pipeline.train import train as train
+    from genesim.release.approve import approve_release as approve_release
+    from genesim.release.approve import finish_release as finish_release
+    from genesim.release.check import check_bundle as check_bundle
     from genesim.simulate.admixture import write_local_ancestry as write_local_ancestry
     from genesim.simulate.new_variants import add_new_variants as add_new_variants
     from genesim.simulate.pedigree import simulate_pedigree as simulate_pedigree
@@ -60,6 +67,8 @@ _HOMES = {
     "dosage_from_vcf": "genesim.data.gene_dosage",
     "GeneDosage": "genesim.data.gene_dosage",
     "DosageRules": "genesim.data.allele_factors",
+    "read_gene_sets": "genesim.data.gene_priors",
+    "screen_effects": "genesim.data.gene_priors",
     "ExpressionModel": "genesim.estimators.expression",
     "HaplotypeModel": "genesim.estimators.haplotypes",
     "EffectModel": "genesim.estimators.effects",
@@ -81,10 +90,15 @@ _HOMES = {
     "simulate_person": "genesim.pipeline.person",
     "PersonPrediction": "genesim.pipeline.person",
     "evaluate": "genesim.pipeline.evaluate",
+    "evaluate_perturbations": "genesim.pipeline.perturbation",
     "make_benchmark": "genesim.pipeline.benchmark",
     "score_benchmark": "genesim.pipeline.benchmark",
     "report": "genesim.pipeline.report",
     "load": "genesim.pipeline.load",
+    "prepare_release": "genesim.pipeline.release",
+    "approve_release": "genesim.release.approve",
+    "finish_release": "genesim.release.approve",
+    "check_bundle": "genesim.release.check",
 }
 __all__ = sorted([*_HOMES, "__version__"])
 

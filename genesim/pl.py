@@ -9,6 +9,13 @@ from genesim.report.genetic_figures import (
     genotype_pca,
     ld_decay_of,
 )
+from genesim.report.perturbation_figures import (
+    coverage_curve,
+    dose_curve,
+    method_strip,
+    perturbed_cells,
+    predicted_effects,
+)
 from genesim.report.program_figures import fold_change_terms, programs
 from genesim.report.score_figures import score_strip
 
@@ -16,6 +23,8 @@ __all__ = [
     "allele_frequencies",
     "cells",
     "correlations",
+    "coverage_curve",
+    "dose_curve",
     "effect_intervals",
     "effect_recovery",
     "embedding",
@@ -25,8 +34,11 @@ __all__ = [
     "genotype_pca",
     "ld_decay_of",
     "locus",
+    "method_strip",
+    "perturbed_cells",
     "pip_calibration",
     "power_curve",
+    "predicted_effects",
     "programs",
     "score_strip",
 ]

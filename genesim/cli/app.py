@@ -7,7 +7,19 @@ import sys
 import typer
 
 from genesim import __version__
-from genesim.cli import benchmark, evaluate, example, perturb, prepare, report, schema, simulate, train, validate
+from genesim.cli import (
+    benchmark,
+    evaluate,
+    example,
+    perturb,
+    prepare,
+    release,
+    report,
+    schema,
+    simulate,
+    train,
+    validate,
+)
 from genesim.errors import GenesimError
 
 app = typer.Typer(
@@ -34,6 +46,7 @@ def _root(
 
 for module in (prepare, train, simulate, evaluate, report, perturb, benchmark, example, validate, schema):
     app.command(module.__name__.rsplit(".", 1)[-1])(module.run)
+app.add_typer(release.app, name="release")
 
 
 def main() -> None:

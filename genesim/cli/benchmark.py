@@ -9,7 +9,7 @@ import typer
 
 from genesim.cli.options import Quiet, say
 
-_NAMES = "eqtl, eqtl_specific, de, rare_type, batch, doublets, donors, grn"
+_NAMES = "eqtl, eqtl_specific, eqtl_dynamic, de, rare_type, batch, doublets, donors, grn"
 
 
 def run(

@@ -38,15 +38,16 @@ def run(
         _person(person, models, out, donor, absent, seed, dry_run, quiet)
         return
     asked = load(Scenario, scenario) if scenario is not None else settings.resolved_scenario()
-    task = f"simulate {asked.population.n_donors} donors, {asked.cells.n_cells} cells"
+    n_donors = asked.population.n_donors or f"all of {asked.population.vcf}'s"
+    task = f"simulate {n_donors} donors, {asked.cells.n_cells} cells"
     if contig is not None:
-        task = f"draw contig {contig} of {asked.population.n_donors} donors"
+        task = f"draw contig {contig} of {n_donors} donors"
     if planned(dry_run, task, out):
         return
     from genesim.pipeline import simulate
 
     if contig is not None:
-        simulate.simulate_genotypes(asked, models / "haplotypes" / contig, out=out, seed=seed)
+        simulate.simulate_genotypes(asked, models / "haplotypes" / contig, out=out, seed=seed, models=models)
     else:
         simulate.simulate(asked, models, seed, parts=part or (), out=out)
     say(quiet, out)

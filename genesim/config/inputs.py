@@ -44,6 +44,9 @@ class InputsConfig(Record):
     """Columns of the donor table to rename, as `{sample: donor, pop: ancestry}`."""
     genes: Path | None = None
     """Gene positions: GTF/GFF3 (plain or gzipped)."""
+    kinship: Path | None = None
+    """Donor x donor table of kinship coefficients (TSV, CSV or parquet), for the effect model; without it kinship is
+    estimated from the genotypes."""
     donor_key: str = "donor"
     labels_key: str | None = "cell_type"
     batch_key: str | None = None

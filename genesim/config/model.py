@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -118,8 +118,21 @@ class EffectConfig(Record):
     """Posterior mass of a credible set."""
     min_purity: float = Field(0.5, ge=0, le=1)
     """Smallest absolute correlation inside a credible set."""
+    min_present: float = Field(0.9, gt=0, lt=1)
+    """Least probability that an effect exists for it to get a credible set."""
+    share: bool = True
+    """Fit the cell types of `labels_key` together: an effect sits at one variant in all of them, and they lend each
+    other strength as far as their data are alike. Otherwise each type is fitted alone."""
     n_factors: int = Field(5, ge=0)
     """Hidden expression factors (principal components) removed per cell type."""
+    n_genotype_factors: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
+    """Principal components of the genotypes removed as covariates; `auto` takes those that both halves of the
+    genome show: none in a homogeneous cohort."""
+    kinship: Literal["none", "auto"] = "auto"
+    """`auto` estimates kinship from the genotypes and fits a mixed model if it finds relatives; `none` takes donors
+    as unrelated."""
+    duplicates: Literal["keep", "error"] = "keep"
+    """Pairs of donors with the kinship of twins: reported and kept (the mixed model counts them once), or refused."""
     min_cells: PositiveInt = 5
     """Cells a donor needs in a cell type to count there."""
     gene_minibatch: PositiveInt = 64
@@ -128,6 +141,8 @@ class EffectConfig(Record):
     """`cells` learns effects from the donors, under `prior`; `table` makes the model of `prior.table` alone."""
     prior: EffectPriorConfig = EffectPriorConfig()
     """What is known about effects beforehand."""
+    n_permutations: int = Field(200, ge=50)
+    """Permutations of the donors that a gene's p-value is extrapolated from."""
 
 
 class PerturbationConfig(Record):
@@ -138,7 +153,12 @@ class PerturbationConfig(Record):
     ridge: PositiveFloat = 0.1
     shrinkage: bool = True
     """Shrink each effect by its standard error."""
+    coexpression: bool = True
+    """Use the co-expression of genes in control cells as a prior for perturbations that were never measured."""
     n_folds: PositiveInt = 5
+    cells: Literal["shift", "auto"] = "shift"
+    """How predicted cells differ from controls: in the mean only, or also in dispersion and in who responds, where
+    that makes held-out conditions more alike to real cells."""
 
 
 class ModelsConfig(Record):

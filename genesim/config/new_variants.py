@@ -58,6 +58,9 @@ class LossOfFunction(Record):
     """Weight of each consequence (Sequence Ontology terms); the default weights are a choice, not a measurement."""
     diversity: PositiveFloat = 2.0
     """Ewens' theta: how many different alleles the carriers of a gene have; large is one each."""
+    nmd_efficiency: float = Field(0.8, ge=0, le=1)  # as `data.allele_factors.DosageRules`
+    """Share of an allele's mRNA that nonsense-mediated decay removes; stops and frameshifts in the last coding exon, or
+    within 50 bases before it, escape. 0 leaves expression as it is."""
 
     @field_validator("genes")
     @classmethod
@@ -69,7 +72,7 @@ class LossOfFunction(Record):
 
 
 class NewVariantsScenario(Record):
-    """What a scenario adds to the variants of the haplotype models; the new ones have no effect on expression."""
+    """What a scenario adds to the variants of the haplotype models; loss of function alone changes expression."""
 
     de_novo: DeNovo | None = None
     rare: RareVariants | None = None

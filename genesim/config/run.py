@@ -12,6 +12,7 @@ from genesim.config.base import Record, load, parse, read_yaml
 from genesim.config.evaluate import EvaluateConfig
 from genesim.config.inputs import InputsConfig
 from genesim.config.model import ModelsConfig
+from genesim.config.perturbation import PerturbationRun
 from genesim.config.report import ReportConfig
 from genesim.config.scenario import Scenario
 from genesim.errors import ConfigError
@@ -65,6 +66,9 @@ class RunConfig(Record):
     models: ModelsConfig = ModelsConfig()
     scenario: Scenario | Path = Scenario()
     """The scenario, or the path of its YAML file."""
+    perturbation: PerturbationRun | None = None
+    """A perturbation screen: train on it and predict every perturbation of its sweep. Stands alone, or beside the
+    rest of the run."""
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
 
@@ -91,8 +95,10 @@ def example_inputs(directory: str | Path) -> InputsConfig:
     )
 
 
-def workflow_run(values: dict[str, Any]) -> tuple[RunConfig, InputsConfig]:
+def workflow_run(values: dict[str, Any]) -> tuple[RunConfig, InputsConfig | None]:
     """The run that the workflow plays, and its inputs, refused here where a job would refuse it hours later.
+
+    Inputs are None where there is only a perturbation screen.
 
     Raises:
         ConfigError: Naming the key, its value and what is allowed.
@@ -100,8 +106,16 @@ def workflow_run(values: dict[str, Any]) -> tuple[RunConfig, InputsConfig]:
     where = "workflow config"
     run = parse(RunConfig, values, where=where)
     inputs = example_inputs(f"{run.pathvars.resolved()['results']}/example") if run.example else run.inputs
+    if run.perturbation is not None and not run.perturbation.requests():
+        raise ConfigError(
+            "key 'perturbation.sweep' is empty: jobs are scattered over perturbations",
+            where=where,
+            remedy="list perturbations, such as A:0.5+B, or name a table of them",
+        )
     if inputs is None:
-        raise ConfigError("has neither 'example' nor 'inputs'", where=where, remedy="name your files in 'inputs'")
+        if run.perturbation is None:
+            raise ConfigError("has neither 'example' nor 'inputs'", where=where, remedy="name your files in 'inputs'")
+        return run.model_copy(update={"scenario": run.resolved_scenario()}), None
     if not inputs.contigs:
         raise ConfigError(
             "key 'inputs.contigs' is empty: jobs are scattered over contigs",

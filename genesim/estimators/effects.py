@@ -14,7 +14,8 @@ from genesim.config.model import EffectConfig
 from genesim.console import log
 from genesim.data.effect_table import EffectTable, read_effect_table
 from genesim.data.genotypes.record import Genotypes
-from genesim.errors import ConditionError, TrainingError
+from genesim.errors import ArtefactError, ConditionError, TrainingError
+from genesim.estimators.effect_donor_variance import donor_sd
 from genesim.estimators.effect_from_table import from_table_parts
 from genesim.estimators.effect_inputs import (
     ALL,
@@ -31,19 +32,24 @@ from genesim.estimators.effect_inputs import (
     read_donor_expression,
 )
 from genesim.estimators.effect_prior import EffectPrior, resolve_prior, with_learned_curve, with_table_sizes
+from genesim.estimators.effect_structure import Kinship, donor_structure
 from genesim.estimators.effect_tables import effect_table, egene_table, sample_table
 from genesim.models.catalog import card
+from genesim.models.effects.draws import SharedPrior
+from genesim.models.effects.kinship import fit_heritability
 from genesim.models.effects.location import correlation_log_bf, learn_tss_curve
 from genesim.models.effects.marginal import marginal_correlations
 from genesim.models.effects.posterior import EffectPosterior, genetic_values
 from genesim.models.effects.problem import orthonormal_covariates
 from genesim.models.effects.response import count_response, hidden_factors, linear_response, log2_response
-from genesim.models.effects.scan import fit_genes
+from genesim.models.effects.scan import fit_types
 from genesim.provenance.record import Provenance
 from genesim.train.store import load_model, save_model
 
 KIND = "effects"
 MIN_DOF = 8
+FORMAT = 2
+"""Of saved models; 2 has the probability that an effect exists."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,12 @@ class EffectModel:
     """Variant-gene effects per cell type: a posterior over sums of single effects (SuSiE).
 
     Make one with `fit` or `load`.
+
+    Attributes:
+        posteriors: Of each fitted cell type, and of "all".
+        shared: What cell types that were fitted together have in common, beside their names.
+        donor_sd: SD over donors of log2 expression from all causes, gene x cell type, of every gene of the
+            expression; it has no columns after a fit on bulk.
     """
 
     def __init__(
@@ -94,13 +106,17 @@ class EffectModel:
         labels: list[str],
         config: EffectConfig,
         provenance: Provenance,
+        shared: list[tuple[list[str], SharedPrior]] | None = None,
+        donor_sd: pd.DataFrame | None = None,
     ) -> None:
+        self.shared = shared or []
         self.genes = genes
         self.variants = variants
         self.posteriors = posteriors
         self.labels = labels
         self.config = config
         self.provenance = provenance
+        self.donor_sd = pd.DataFrame(index=genes.index) if donor_sd is None else donor_sd
 
     @classmethod
     def fit(
@@ -112,6 +128,7 @@ class EffectModel:
         donor_key: str = "donor",
         labels_key: str | None = None,
         covariates: pd.DataFrame | None = None,
+        kinship: Kinship = None,
         layer: str | None = None,
         bulk: bool = False,
         scale: Scale = "counts",
@@ -121,10 +138,15 @@ class EffectModel:
     ) -> EffectModel:
         """Fit cis effects.
 
-        Every gene is fitted on all cells ("all") and, with `labels_key`, in each type with enough donors.
+        Every gene is fitted on all cells ("all") and, with `labels_key`, in the types with enough donors: together
+        (`config.share`; an effect has one place, and its sizes in the types are as alike as all genes' data show), or
+        each alone. The prior of effect sizes, with the probability that there is none, is learned from all genes.
         The response is donor pseudobulk on a log2 scale with a precision weight per donor and gene
         (`models.effects.response`); covariates, log library size and hidden factors of expression are
         projected out of response and dosages. Missing dosages take the variant's mean.
+        Population structure: principal components of the genotypes are covariates too (`n_genotype_factors`).
+        Relatives: a mixed model whose residual follows kinship within families (`models.effects.kinship`); without
+        relatives the model is the plain one, bit for bit. What was found stands in `provenance.config["donors"]`.
 
         Args:
             expression: Counts of single cells; with `bulk`, one row a donor.
@@ -133,16 +155,19 @@ class EffectModel:
             donor_key: Column of obs with donors (bulk: obs names are taken where it is absent).
             labels_key: Column of obs with cell types.
             covariates: Index donor; numbers, or text taken as levels.
+            kinship: Donor x donor table of kinship coefficients (0.5 with oneself, 0.25 parent and child; KING,
+                a pedigree), "auto" (KING-robust from `geno`), "none"; None takes `config.kinship`.
             layer: Layer with the expression.
             bulk: Rows are donors, not cells.
             scale: Of bulk values: "counts", "linear" (TPM, RPKM) or "log2".
             config: Window, MAF, number of effects, credible sets, factors.
             prior: What is known beforehand (distances, tables, scores, annotations); None takes `config.prior`.
-            seed: Recorded; the fit itself draws nothing.
+            seed: Of the permutations behind the p-values.
 
         Raises:
-            H5adError, InputError: Expression, genes or covariates that cannot be used.
-            JoinError: Fewer than 10 donors, or no gene, in common; a table of the prior that does not fit.
+            H5adError, InputError: Expression, genes, covariates or kinship that cannot be used.
+            JoinError: Fewer than 10 donors, or no gene, in common; donors without covariates or kinship; a table of
+                the prior that does not fit.
             TrainingError: No gene has a usable variant in its window.
         """
         config = config or EffectConfig()
@@ -161,7 +186,10 @@ class EffectModel:
                 where="genotypes",
                 remedy="check that genes and genotypes use one genome build, or widen effects.window",
             )
+        structure = donor_structure(geno, columns, donors, kinship, config)
         numbers = numeric_covariates(covariates, donors)
+        if structure.components.shape[1]:  # else nothing is touched, not even the order in memory
+            numbers = np.column_stack([numbers, structure.components])
 
         labels: list[str] = []
         rows: dict[str, np.ndarray | None] = {ALL: None}
@@ -204,27 +232,44 @@ class EffectModel:
             distance = [placed.distances(g, window) for g, window in enumerate(windows)]
             placed = with_learned_curve(placed, *learn_tss_curve(log_bf, distance))
         rank = max(basis.shape[1] for _, _, basis in prepared.values())
-        posteriors = {
-            name: fit_genes(
-                response,
-                weight,
-                np.pad(basis, ((0, 0), (0, rank - basis.shape[1]))),
+        families = structure.families
+        heritability = {}
+        if families is not None:
+            for name, (response, weight, basis) in prepared.items():
+                heritability[name] = fit_heritability(response, weight, basis, families)
+                log.info("cis effects, %s: mixed model, h2 %.2f on average", name, heritability[name].mean())
+        together = [name for name in prepared if name != ALL]
+        groups = [together] if config.share and together else [[name] for name in together]
+        posteriors: dict[str, EffectPosterior] = {}
+        shared = []
+        for group in ([ALL] if ALL in prepared else []), *groups:
+            if not group:
+                continue
+            found, learned = fit_types(
+                np.stack([prepared[name][0] for name in group]),
+                np.stack([prepared[name][1] for name in group]),
+                np.stack([np.pad(b, ((0, 0), (0, rank - b.shape[1]))) for b in (prepared[name][2] for name in group)]),
                 windows,
                 dosage_of,
                 config,
-                f"cis effects, {name}",
-                None if placed is None else placed.of(name),
+                f"cis effects, {', '.join(group)}",
+                seed,
+                families,
+                np.stack([heritability[name] for name in group]) if families is not None else None,
+                prior_of=None if placed is None else [placed.of(name) for name in group],
             )
-            for name, (response, weight, basis) in prepared.items()
-        }
-        settings, inputs = config.model_dump(mode="json"), {}
+            posteriors |= dict(zip(group, found, strict=True))
+            shared.append((group, learned))
+        deviations = None if bulk else donor_sd(adata, donor, {name: rows[name] for name in prepared})
+        settings, inputs = config.model_dump(mode="json") | {"donors": structure.report}, {}
         if given is not None and placed is not None:
             shown = {"prior": given.settings.model_dump(mode="json"), "prior_report": placed.report}
             settings, inputs = settings | shown, given.inputs
             if placed.settings.sizes:
                 posteriors = {name: with_table_sizes(p, placed, name) for name, p in posteriors.items()}
+                shared = []  # the table speaks of each type alone: sizes of a draw no longer vary together
         provenance = Provenance("train effects", seed, settings, inputs)
-        return cls(located, *_compacted(variants, posteriors), labels, config, provenance)
+        return cls(located, *_compacted(variants, posteriors), labels, config, provenance, shared, deviations)
 
     @classmethod
     def from_table(
@@ -277,7 +322,7 @@ class EffectModel:
         return egene_table(self.genes, self.variants, self.posteriors, fdr)
 
     def sample(self, seed: int = 0, credible_only: bool = True) -> pd.DataFrame:
-        """One posterior draw: gene, variant, cell_type, log2_afc; see `effect_tables.sample_table`."""
+        """One posterior draw: gene, variant, cell_type, log2_afc, lfsr; see `effect_tables.sample_table`."""
         return sample_table(
             self.genes,
             self.variants,
@@ -286,6 +331,7 @@ class EffectModel:
             self.config.n_effects,
             seed,
             credible_only,
+            self.shared,
         )
 
     def predict(self, geno: Genotypes, cell_type: str = ALL) -> EffectPrediction:
@@ -328,7 +374,10 @@ class EffectModel:
             "variant_start": self.variants["start"].to_numpy(),
             "variant_frequency": self.variants["frequency"].to_numpy(),
             "posteriors": {str(i): p.to_dict() for i, p in enumerate(self.posteriors.values())},
+            "shared": {str(i): prior.to_dict() for i, (_, prior) in enumerate(self.shared)},
         }
+        if self.donor_sd.size:
+            arrays["donor_sd"] = self.donor_sd.to_numpy(np.float64)
         metadata = {
             "card": card("effects", "susie"),
             "genes": self.genes.index.tolist(),
@@ -337,6 +386,10 @@ class EffectModel:
             **{f"variant_{c}": self.variants[c].tolist() for c in ("contig", "ref", "alt")},
             "cell_types": list(self.posteriors),
             "labels": self.labels,
+            "donor_sd_genes": self.donor_sd.index.tolist(),
+            "donor_sd_types": self.donor_sd.columns.tolist(),
+            "format": FORMAT,
+            "shared": [names for names, _ in self.shared],
             "config": self.config.model_dump(mode="json"),
         }
         return save_model(directory, KIND, arrays, metadata, provenance or self.provenance)
@@ -346,10 +399,16 @@ class EffectModel:
         """Read a model that `save` wrote.
 
         Raises:
-            ArtefactError: It is not one, is incomplete or was altered.
+            ArtefactError: It is not one, is incomplete, was altered, or was written before effects had a null.
         """
         stored = load_model(directory, KIND)
         a, m = stored.arrays, stored.metadata
+        if m.get("format") != FORMAT:
+            raise ArtefactError(
+                f"effect model of format {m.get('format', 1)}, not {FORMAT}",
+                where=str(directory),
+                remedy="train the effects again: effects now come with the probability that they exist",
+            )
         genes = pd.DataFrame(
             {"contig": pd.Series(m["gene_contig"], dtype=object).to_numpy(), "tss": a["gene_tss"]},
             index=pd.Index(m["genes"], dtype=object, name="gene"),
@@ -370,7 +429,17 @@ class EffectModel:
             for i, name in enumerate(m["cell_types"])
         }
         provenance = Provenance(**{k: v for k, v in stored.provenance.items() if k != "schema"})
-        return cls(genes, variants, posteriors, m["labels"], parse(EffectConfig, m["config"]), provenance)
+        shared = [
+            (list(names), SharedPrior(**{k: np.asarray(v) for k, v in a["shared"][str(i)].items()}))
+            for i, names in enumerate(m["shared"])
+        ]
+        deviations = pd.DataFrame(
+            np.asarray(a["donor_sd"]) if "donor_sd" in a else None,
+            index=pd.Index(m["donor_sd_genes"], dtype=object, name="gene"),
+            columns=m["donor_sd_types"],
+        )
+        config = parse(EffectConfig, m["config"])
+        return cls(genes, variants, posteriors, m["labels"], config, provenance, shared, deviations)
 
 
 def _compacted(

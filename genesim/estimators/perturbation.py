@@ -3,63 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 
-from genesim import rng
-from genesim.config.base import parse
 from genesim.config.model import PerturbationConfig
-from genesim.console import log
-from genesim.data.expression import read_expression
+from genesim.data.expression import open_expression
 from genesim.data.gene_dosage import GeneDosage
-from genesim.errors import ConditionError, JoinError
-from genesim.estimators.perturbation_inputs import (
-    Keys,
-    Learned,
-    as_amounts,
-    contexts_of,
-    learn,
-    library_sizes,
-    parse_label,
-)
-from genesim.models.catalog import card
-from genesim.models.perturbation.candidates import (
-    Candidates,
-    EffectLibrary,
-    at_dose,
-    regime_of,
-    same_components,
-)
-from genesim.models.perturbation.counts import perturb_counts
-from genesim.models.perturbation.stack import STACKED, Stack, fit_stack, hold_out
+from genesim.errors import ConditionError
+from genesim.estimators.perturbation_cells import perturbed, read_controls
+from genesim.estimators.perturbation_explain import explained, programs_of
+from genesim.estimators.perturbation_fit import coverage_table, fitted_stacks, with_coexpression
+from genesim.estimators.perturbation_inputs import Keys, as_amounts, split_kind
+from genesim.estimators.perturbation_learn import Learned, learn
+from genesim.estimators.perturbation_priors import Priors, as_priors
+from genesim.estimators.perturbation_question import Asker, EffectEstimate, Question, answer
+from genesim.estimators.perturbation_store import load_parts, save_parts
+from genesim.estimators.perturbation_transport import NO_TRANSPORT, Transport, fitted_transport
+from genesim.models.perturbation.reshape import Shape
+from genesim.models.perturbation.stack import Stack
 from genesim.provenance.record import Provenance
-from genesim.train.store import load_model, save_model
 
-KIND = "perturbation"
-
-
-@dataclass(frozen=True)
-class EffectEstimate:
-    """Predicted effect in one context: change of mean log expression from control, per gene.
-
-    Attributes:
-        delta: Predicted effect.
-        low, high: 95 % interval of the true effect (nominal: exchangeable with the held-out conditions); NaN
-            where no condition of this regime could be held out.
-        regime: "seen", "new_context", "combination" or "new_perturbation".
-        support: "supported" (measured in this context and dose range), "extrapolated" (put together from
-            measured parts) or "unsupported" (a component was never measured; its effect is a guess).
-    """
-
-    delta: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    regime: str
-    support: str
+__all__ = ["EffectEstimate", "PerturbationModel"]
 
 
 class PerturbationModel:
@@ -67,7 +36,8 @@ class PerturbationModel:
 
     Make one with `fit` or `load`. `scores` holds the stack and every baseline beside it on held-out
     conditions: regime, method, n_conditions, pearson_delta, centred_pearson_delta, mae, pds
-    (`metrics.perturbation`).
+    (`metrics.perturbation`). With `config.cells` = "auto", `transport.gates` holds what predicted cells differ in
+    besides the mean, by regime, and the held-out E-distances that decided it.
     """
 
     def __init__(
@@ -79,6 +49,8 @@ class PerturbationModel:
         keys: Keys,
         config: PerturbationConfig,
         provenance: Provenance,
+        priors: Priors | None = None,
+        transport: Transport = NO_TRANSPORT,
     ) -> None:
         self.genes = genes
         self.learned = learned
@@ -87,7 +59,9 @@ class PerturbationModel:
         self.keys = keys
         self.config = config
         self.provenance = provenance
-        self._made = Candidates(learned.library, config.n_components, config.ridge)
+        self.priors = priors or Priors({}, {})
+        self.transport = transport
+        self._asker = Asker(learned, self.priors, config, genes)
 
     @classmethod
     def fit(
@@ -101,13 +75,18 @@ class PerturbationModel:
         library_key: str | None = None,
         layer: str | None = None,
         separator: str = "+",
+        replicate_key: str | None = None,
+        group_key: str | None = None,
+        kinds: str | Mapping[str, str] | None = None,
+        priors: Mapping[str, Any] | None = None,
         config: PerturbationConfig | None = None,
+        stream: bool | None = None,
         seed: int = 0,
     ) -> PerturbationModel:
         """Learn effects and how far each way of predicting new ones can be trusted.
 
         Args:
-            adata: Counts, or the path of an h5ad.
+            adata: Counts, or the path of an h5ad; a large file is read a piece at a time.
             perturbation_key: Column of obs with labels such as "A", "A+B" or the control.
             control: Label of control cells.
             covariate_keys: Columns of obs that make the context (cell type, donor, batch).
@@ -115,30 +94,67 @@ class PerturbationModel:
             library_key: Column of obs with library sizes, where the genes are a panel.
             layer: Layer with the counts.
             separator: Between the components of a label.
+            replicate_key: Column of obs with biological replicates (or donors): errors of effects are then those
+                over replicates, within replicates that hold both perturbed and control cells.
+            group_key: Column of obs with what perturbations belong to (the target gene of a guide): a group is
+                held out as a whole.
+            kinds: Column of obs, or a mapping of component to kind: genetic (where nothing is said), knock_out,
+                crispri, crispra, drug, cytokine or disease. Activations and knock-downs are never pooled; drugs
+                and cytokines with three doses or more follow a Hill law.
+            priors: By name: a GMT or edge CSV path, gene sets, a frame of places (gene or drug x dimension),
+                `ScreenEffects`, or another fitted model. They must not come from conditions to be predicted.
             config: Components, ridge, shrinkage, folds.
+            stream: Whether counts stay on disk; None leaves large ones there.
             seed: Of the folds.
 
         Raises:
             H5adError: Cells or labels that cannot be used.
             TrainingError: No controls, or no condition with enough cells.
+            ConfigError: An unknown kind.
+            InputError: A prior that cannot be read.
+            JoinError: A prior that knows no name of the screen.
         """
         config = config or PerturbationConfig()
-        keys = Keys(perturbation_key, control, tuple(covariate_keys), dose_key, library_key, separator)
-        wanted = [perturbation_key, *covariate_keys, *(k for k in (dose_key, library_key) if k)]
-        cells = read_expression(adata, layer=layer, covariate_keys=wanted)
-        learned = learn(cells, keys, config.shrinkage)
-        stacks, scores = {}, []
-        for regime in STACKED:
-            held = hold_out(learned.library, regime, config.n_components, config.ridge, config.n_folds, seed)
-            stacks[regime], records = fit_stack(held, regime)
-            scores += records
+        column = kinds if isinstance(kinds, str) else None
+        keys = Keys(
+            perturbation_key,
+            control,
+            tuple(covariate_keys),
+            dose_key,
+            library_key,
+            separator,
+            replicate_key,
+            group_key,
+            column,
+        )
+        with open_expression(adata, layer=layer, covariate_keys=keys.columns, stream=stream) as cells:
+            given = None if isinstance(kinds, str) else kinds
+            learned, coexpression = learn(cells, keys, config.shrinkage, given, seed)
+            genes = pd.Index(cells.var.index.astype(str), dtype=object)
+            known = with_coexpression(
+                as_priors(priors, learned.components, learned.groups, list(genes)), coexpression, config
+            )
+            transport = NO_TRANSPORT
+            if config.cells == "auto":
+                transport = fitted_transport(cells, keys, learned, known, config, seed)
+        stacks, scores = fitted_stacks(learned, known, config, seed)
         provenance = Provenance("train perturbation", seed, {**config.model_dump(mode="json"), "keys": asdict(keys)})
-        table = pd.DataFrame(scores, columns=SCORE_COLUMNS)
-        genes = pd.Index(cells.var_names.astype(str), dtype=object)
-        return cls(genes, learned, stacks, table, keys, config, provenance)
+        return cls(genes, learned, stacks, scores, keys, config, provenance, known, transport)
+
+    @property
+    def coverage(self) -> pd.DataFrame:
+        """Measured coverage of held-out effects: regime, level, coverage, n_conditions.
+
+        Each fold's intervals are made from the other folds; measurement noise is part of them, as of the effects.
+        """
+        return coverage_table(self.stacks)
 
     def effect(
-        self, perturbation: str | Mapping[str, float] | GeneDosage, context: str | None = None
+        self,
+        perturbation: str | Mapping[str, float] | GeneDosage,
+        context: str | None = None,
+        *,
+        level: float = 0.95,
     ) -> EffectEstimate:
         """Predicted effect of a perturbation.
 
@@ -146,63 +162,118 @@ class PerturbationModel:
             perturbation: Components and amounts, {"A": 1.0, "B": 0.5}, or a label "A+B" (amounts 1). Amounts
                 are in units of `dose_key`; without one, 1 is the strength of the training data and less is
                 taken as that share of the effect. A name that was never measured gets a guess and a flag.
-                The `GeneDosage` of one donor asks for the knock-down of each gene that the model knows.
+                "KLF1 [crispra]" says the kind, where it is not that of most others. The `GeneDosage` of one
+                donor asks for the knock-down of each gene that the model knows.
             context: Covariate levels joined by "|"; None where there is only one context.
+            level: Of the interval.
 
         Raises:
             ConditionError: No component, a negative amount, or a context is needed.
         """
-        return self._effect(as_amounts(perturbation, self.keys, self._known), context)
+        amounts = as_amounts(perturbation, self.keys, self._known)
+        self._check(amounts, level)
+        return self._effect(amounts, context, level)
 
     @property
     def _known(self) -> set[str]:
-        """Genes that were measured or perturbed in training."""
-        return {*self.genes, *self.learned.components}
+        """Genes that were measured or perturbed in training, by a loss of function where that is known."""
+        library = self.learned.library
+        gained = {name for name, f in zip(self.learned.components, library.family) if f not in ("genetic", "loss")}
+        return {*self.genes, *self.learned.components} - gained
 
-    def _effect(self, amounts: dict[str, float], context: str | None) -> EffectEstimate:
+    def _check(self, amounts: Mapping[str, float], level: float) -> None:
+        if not 0 < level < 1:
+            raise ConditionError(f"a level of {level}", where="level", remedy="give a share such as 0.9")
+        names = set(self.learned.components)
+        for name in amounts:
+            ways = sorted(c for c in names if split_kind(c)[0] == name and c != name)
+            if ways and name not in names and len(ways) > 1:
+                raise ConditionError(
+                    f"'{name}' was perturbed in {len(ways)} ways", where="perturbation", remedy=f"name one: {ways}"
+                )
+
+    def _context(self, context: str | None) -> str:
+        """The context asked for, or the only one with perturbations."""
+        if context is not None:
+            return context
+        if len(self.learned.treated) > 1:
+            raise ConditionError(
+                "the model knows several contexts",
+                where="context",
+                remedy=f"name one, such as '{self.learned.contexts[0]}'",
+            )
+        return self.learned.contexts[0]
+
+    def _ask(self, amounts: dict[str, float], context: str, profile: np.ndarray | None = None) -> Question:
+        return self._asker.ask(amounts, context, profile)
+
+    def _effect(
+        self,
+        amounts: dict[str, float],
+        context: str | None,
+        level: float = 0.95,
+        profile: np.ndarray | None = None,
+    ) -> EffectEstimate:
         """`effect` of amounts above 0; none of them is no change."""
         if not amounts:
             nothing = np.zeros(len(self.genes))
-            return EffectEstimate(nothing, nothing, nothing, "seen", "supported")
-        if context is None:
-            if len(self.learned.contexts) > 1:
-                raise ConditionError(
-                    "the model knows several contexts",
-                    where="context",
-                    remedy=f"name one, such as '{self.learned.contexts[0]}'",
-                )
-            context = self.learned.contexts[0]
-        library, dose, made = self._asked(amounts)
-        known = self.learned.contexts
-        at = known.index(context) if context in known else -1
-        regime = regime_of(library, at, dose)
-        if regime == "seen":
-            rows = np.flatnonzero(same_components(library, dose) & (library.context == at))
-            delta = at_dose(library, rows, dose)
-            sd = at_dose(replace(library, shrunk=library.sd), rows, dose)
-            inside = (dose <= library.dose[rows].max(0)) & (dose >= library.dose[rows].min(0))
-            support = "supported" if inside.all() else "extrapolated"
-            return EffectEstimate(delta, delta - 1.96 * sd, delta + 1.96 * sd, regime, support)
-        stack = self.stacks[regime]
-        delta = stack.weight @ made.all(at, dose)
-        half = stack.quantile * np.sqrt(stack.constant + stack.slope * delta**2)
-        support = "unsupported" if regime == "new_perturbation" else "extrapolated"
-        return EffectEstimate(delta, delta - half, delta + half, regime, support)
+            return EffectEstimate(nothing, nothing, nothing, "seen", "supported", "seen", level)
+        return answer(self._ask(amounts, self._context(context), profile), self.stacks, level)
 
-    def _asked(self, amounts: dict[str, float]) -> tuple[EffectLibrary, np.ndarray, Candidates]:
-        """The library with a column for every component asked for, and the doses as its row."""
-        library, made = self.learned.library, self._made
-        new = [name for name in amounts if name not in self.learned.components]
-        if new:
-            log.info("perturbation: %s was never measured in training", ", ".join(new))
-            library = replace(
-                library,
-                dose=np.pad(library.dose, ((0, 0), (0, len(new)))),
-                target=np.r_[library.target, self.genes.get_indexer(pd.Index(new))],
-            )
-            made = Candidates(library, self.config.n_components, self.config.ridge)
-        names = [*self.learned.components, *new]
-        return library, np.array([amounts.get(name, 0.0) for name in names]), made
+    def explain(
+        self, perturbation: str | Mapping[str, float] | GeneDosage, context: str | None = None, n_top: int = 10
+    ) -> pd.DataFrame:
+        """Where a predicted effect comes from.
+
+        Returns:
+            One row a source and candidate, largest share first: `source` (label of the training condition, or the
+            other screen's), `context`, `dose`, `candidate`, `estimate` (the source's effect as observed or shrunk),
+            `weight` (the prediction is the sum of weight x that
+            source's effect, exactly), `share` (of the prediction's squared length; shares sum to 1), `via` (what
+            priors say both have in common), `genes` (that it moves most).
+
+        Raises:
+            ConditionError: As `effect`.
+        """
+        return self._explained(perturbation, context, n_top)[0]
+
+    def contributions(
+        self, perturbation: str | Mapping[str, float] | GeneDosage, context: str | None = None
+    ) -> pd.DataFrame:
+        """What each row of `explain` adds to the predicted effect (row x gene); the rows sum to it, exactly.
+
+        Raises:
+            ConditionError: As `effect`.
+        """
+        table, parts = self._explained(perturbation, context, 1)
+        return pd.DataFrame(parts, index=table.index, columns=self.genes)
+
+    def _explained(
+        self, perturbation: str | Mapping[str, float] | GeneDosage, context: str | None, n_top: int
+    ) -> tuple[pd.DataFrame, np.ndarray]:
+        amounts = as_amounts(perturbation, self.keys, self._known)
+        self._check(amounts, 0.5)
+        question = self._ask(amounts, self._context(context)) if amounts else None
+        return explained(question, self.stacks, self.learned, self.priors, amounts, self.genes, n_top)
+
+    def programs(
+        self,
+        perturbation: str | Mapping[str, float] | GeneDosage,
+        gene_sets: Mapping[str, Sequence[str]] | str,
+        context: str | None = None,
+    ) -> pd.DataFrame:
+        """Gene sets that a predicted effect moves more than other genes; see `enrichment`.
+
+        Args:
+            perturbation: See `effect`.
+            gene_sets: Genes by set, or the path of a GMT file.
+            context: See `effect`.
+
+        Raises:
+            ConditionError: As `effect`.
+            InputError: Sets that cannot be read.
+        """
+        return programs_of(self.effect(perturbation, context).delta, self.genes, gene_sets)
 
     def predict(
         self,
@@ -210,6 +281,8 @@ class PerturbationModel:
         perturbation: str | Mapping[str, float] | GeneDosage,
         n_cells: int | None = None,
         seed: int = 0,
+        *,
+        level: float = 0.95,
     ) -> ad.AnnData:
         """Cells as they would be under a perturbation, made from real control cells.
 
@@ -218,6 +291,7 @@ class PerturbationModel:
             perturbation: See `effect`.
             n_cells: Cells to make, drawn from the controls with replacement; None changes each control once.
             seed: Of the draw.
+            level: Of the intervals.
 
         Returns:
             Integer counts; obs has `control_cell`, `perturbation`, `context`, `regime`, `support`; varm has
@@ -228,100 +302,23 @@ class PerturbationModel:
             JoinError: Genes that the cells lack.
             H5adError: Cells that cannot be used.
         """
-        keys = self.keys
-        wanted = [*keys.covariates, *([keys.library] if keys.library else [])]
-        cells = read_expression(control_cells, covariate_keys=wanted)
-        if keys.perturbation in cells.obs:
-            treated = [bool(parse_label(v, keys)) for v in cells.obs[keys.perturbation].astype(str)]
-            if any(treated):
-                raise ConditionError(
-                    f"{sum(treated)} of {len(treated)} cells are not '{keys.control}'",
-                    where="control_cells",
-                    remedy=f"pass adata[adata.obs['{keys.perturbation}'] == '{keys.control}']",
-                )
-        column = cells.var_names.astype(str).get_indexer(self.genes)
-        if (column < 0).any():
-            lacking = self.genes[column < 0]
-            raise JoinError(
-                f"{len(lacking)} genes of the model are missing: {', '.join(lacking[:5])}",
-                where="control_cells",
-                remedy="give cells with the genes the model was trained on",
-            )
-        amounts = as_amounts(perturbation, keys, self._known)
-        size = library_sizes(cells, keys) / self.learned.reference_library
-        row = np.arange(cells.n_obs)
-        if n_cells is not None:
-            row = np.sort(rng.generator(seed, "perturbation", "cells").integers(0, cells.n_obs, n_cells))
-        context = contexts_of(cells.obs, keys.covariates)[row]
-        counts = cells.X[:, column][row]
-        size = size[row]
-        parts, order, effects = [], [], {}
-        for name in sorted(set(context)):
-            here = np.flatnonzero(context == name)
-            effects[name] = self._effect(amounts, name)
-            order.append(here)
-            parts.append(perturb_counts(counts[here], size[here], effects[name].delta, seed))
-        return self._assembled(cells, row, context, order, parts, effects, amounts, seed)
+        chosen = read_controls(control_cells, self.keys, self.genes, self.learned.reference_library, n_cells, seed)
+        amounts = as_amounts(perturbation, self.keys, self._known)
+        self._check(amounts, level)
+        effects = {
+            name: self._effect(amounts, name, level, chosen.profile(name)) for name in sorted(set(chosen.context))
+        }
+        shapes = {name: self._shape(amounts, effect.stratum) for name, effect in effects.items()}
+        return perturbed(chosen, effects, self.keys, self.genes, amounts, seed, shapes)
 
-    def _assembled(
-        self,
-        cells: ad.AnnData,
-        row: np.ndarray,
-        context: np.ndarray,
-        order: list[np.ndarray],
-        parts: list,
-        effects: dict[str, EffectEstimate],
-        amounts: dict[str, float],
-        seed: int,
-    ) -> ad.AnnData:
-        from scipy import sparse
-
-        back = np.argsort(np.concatenate(order), kind="stable")
-        obs = pd.DataFrame(
-            {
-                "control_cell": cells.obs_names[row].astype(str).astype(object),
-                **{k: cells.obs[k].to_numpy()[row] for k in self.keys.covariates},
-                "perturbation": self.keys.separator.join(sorted(amounts)) or self.keys.control,
-                "context": context,
-                "regime": [effects[c].regime for c in context],
-                "support": [effects[c].support for c in context],
-            },
-            index=pd.Index([f"P{i}" for i in range(len(row))], dtype=object),
-        )
-        out = ad.AnnData(sparse.csr_matrix(sparse.vstack(parts))[back], obs=obs, var=pd.DataFrame(index=self.genes))
-        for name, field in (("delta", "delta"), ("delta_low", "low"), ("delta_high", "high")):
-            columns = {c: getattr(e, field) for c, e in effects.items()}
-            out.varm[name] = pd.DataFrame(columns, index=self.genes)
-        config = {"perturbation": amounts, "n_cells": len(row)}
-        out.uns["genesim"] = Provenance("perturb", seed, config, synthetic=True).to_dict()
-        return out
+    def _shape(self, amounts: Mapping[str, float], stratum: str) -> Shape:
+        dose = np.array([amounts.get(name, 0.0) for name in self.learned.components])
+        return self.transport.shape(self.learned, dose, stratum)
 
     def save(self, directory: str | Path) -> Path:
         """Write the model as one directory; it holds mean effects, no cells."""
-        library = self.learned.library
-        arrays = {
-            "library": {k: getattr(library, k) for k in LIBRARY_FIELDS},
-            "n_cells": self.learned.n_cells,
-            "weights": {regime: stack.weight for regime, stack in self.stacks.items()},
-        }
-        stacks = {
-            regime: {k: _plain(v) for k, v in asdict(stack).items() if k != "weight"}
-            for regime, stack in self.stacks.items()
-        }
-        records = [{k: _plain(v) for k, v in r.items()} for r in self.scores.to_dict("records")]
-        metadata = {
-            "card": card("perturbation", "stack"),
-            "genes": self.genes.tolist(),
-            "contexts": self.learned.contexts,
-            "components": self.learned.components,
-            "labels": self.learned.labels,
-            "reference_library": self.learned.reference_library,
-            "stacks": stacks,
-            "scores": records,
-            "keys": asdict(self.keys),
-            "config": self.config.model_dump(mode="json"),
-        }
-        return save_model(directory, KIND, arrays, metadata, self.provenance)
+        names = ("genes", "learned", "stacks", "scores", "keys", "config", "priors", "provenance", "transport")
+        return save_parts(directory, {name: getattr(self, name) for name in names})
 
     @classmethod
     def load(cls, directory: str | Path) -> PerturbationModel:
@@ -330,40 +327,4 @@ class PerturbationModel:
         Raises:
             ArtefactError: It is not one, is incomplete or was altered.
         """
-        stored = load_model(directory, KIND)
-        a, m = stored.arrays, stored.metadata
-        learned = Learned(
-            EffectLibrary(**{k: np.asarray(a["library"][k]) for k in LIBRARY_FIELDS}),
-            m["contexts"],
-            m["components"],
-            m["labels"],
-            np.asarray(a["n_cells"]),
-            m["reference_library"],
-        )
-        stacks = {
-            regime: Stack(
-                np.asarray(a["weights"][regime]),
-                values["constant"],
-                values["slope"],
-                float("nan") if values["quantile"] is None else values["quantile"],
-                values["n_held_out"],
-            )
-            for regime, values in m["stacks"].items()
-        }
-        scores = pd.DataFrame(
-            [{k: float("nan") if v is None else v for k, v in r.items()} for r in m["scores"]],
-            columns=SCORE_COLUMNS,
-        )
-        keys = Keys(**{**m["keys"], "covariates": tuple(m["keys"]["covariates"])})
-        provenance = Provenance(**{k: v for k, v in stored.provenance.items() if k != "schema"})
-        genes = pd.Index(m["genes"], dtype=object)
-        return cls(genes, learned, stacks, scores, keys, parse(PerturbationConfig, m["config"]), provenance)
-
-
-SCORE_COLUMNS = ["regime", "method", "n_conditions", "pearson_delta", "centred_pearson_delta", "mae", "pds"]
-LIBRARY_FIELDS = ("context", "dose", "effect", "se", "shrunk", "sd", "target")
-
-
-def _plain(value: object) -> object:
-    """JSON has no NaN."""
-    return None if isinstance(value, float) and np.isnan(value) else value
+        return cls(**load_parts(directory))

@@ -1,11 +1,10 @@
-"""Inputs of the perturbation estimator: conditions read from labels and doses, and their mean effects."""
+"""What users write of perturbations: labels, doses, kinds and questions, read and checked."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -13,11 +12,9 @@ from scipy import sparse
 from genesim.console import log
 from genesim.data.gene_dosage import GeneDosage
 from genesim.data.names import some
-from genesim.errors import ConditionError, H5adError, TrainingError
-from genesim.models.perturbation.candidates import EffectLibrary
-from genesim.models.perturbation.shrinkage import adaptive_shrinkage, mean_difference
+from genesim.errors import ConditionError, ConfigError, H5adError
+from genesim.models.perturbation.library import KINDS
 
-MIN_CELLS = 5
 NO_CONTEXT = "all"
 
 
@@ -31,6 +28,15 @@ class Keys:
     dose: str | None
     library: str | None
     separator: str
+    replicate: str | None = None
+    group: str | None = None
+    kinds: str | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of obs that all cells must have in training; kinds and groups are asked of perturbed cells only."""
+        optional = (self.dose, self.library, self.replicate)
+        return [self.perturbation, *self.covariates, *(key for key in optional if key)]
 
 
 def contexts_of(obs: pd.DataFrame, covariates: Sequence[str]) -> np.ndarray:
@@ -40,15 +46,15 @@ def contexts_of(obs: pd.DataFrame, covariates: Sequence[str]) -> np.ndarray:
     return obs[list(covariates)].astype(str).agg("|".join, axis=1).to_numpy(dtype=object)
 
 
-def library_sizes(adata: ad.AnnData, keys: Keys) -> np.ndarray:
+def library_sizes(obs: pd.DataFrame, total: np.ndarray, keys: Keys) -> np.ndarray:
     """Total counts of each cell, or the column that holds them (where X is a panel of genes).
 
     Raises:
         H5adError: A library size is not a positive number.
     """
     if keys.library is None:
-        return np.asarray(adata.X.sum(1), np.float64).ravel()
-    size = pd.to_numeric(adata.obs[keys.library], errors="coerce").to_numpy(np.float64)
+        return np.asarray(total, np.float64)
+    size = pd.to_numeric(obs[keys.library], errors="coerce").to_numpy(np.float64)
     if not (np.isfinite(size) & (size > 0)).all():
         raise H5adError(
             f"obs['{keys.library}'] has values that are not positive numbers",
@@ -70,7 +76,7 @@ def parse_label(label: str, keys: Keys) -> tuple[str, ...]:
     return tuple(sorted({p for p in parts if p and p != keys.control}))
 
 
-def _doses(value: object, n: int, keys: Keys) -> list[float]:
+def doses_of(value: object, n: int, keys: Keys) -> list[float]:
     parts = str(value).split(keys.separator)
     try:
         numbers = [float(p) for p in parts]
@@ -85,6 +91,39 @@ def _doses(value: object, n: int, keys: Keys) -> list[float]:
             remedy="give one number a cell, or one a component joined as the labels are",
         )
     return numbers
+
+
+_ALIASES = {
+    "ko": "knock_out",
+    "knockout": "knock_out",
+    "crisprko": "knock_out",
+    "crispr_ko": "knock_out",
+    "crispr": "knock_out",
+    "compound": "drug",
+    "chemical": "drug",
+    "ligand": "cytokine",
+}
+
+
+def kind_of(text: object, where: str) -> str:
+    """One of `KINDS`, whatever its case and hyphens.
+
+    Raises:
+        ConfigError: It is none of them.
+    """
+    name = str(text).strip().lower().replace("-", "_").replace(" ", "_")
+    name = _ALIASES.get(name, name)
+    if name not in KINDS:
+        raise ConfigError(f"'{text}' is no kind of perturbation", where=where, remedy=f"use one of {', '.join(KINDS)}")
+    return name
+
+
+def split_kind(component: str) -> tuple[str, str | None]:
+    """Name and kind of a component written as "KLF1 [crispra]"; no kind where none is written."""
+    name, bracket, rest = component.partition(" [")
+    if not bracket or not rest.endswith("]"):
+        return component, None
+    return name, kind_of(rest[:-1], f"perturbation '{component}'")
 
 
 def _knock_down(dosage: GeneDosage, known: Collection[str]) -> dict[str, float]:
@@ -124,96 +163,3 @@ def as_amounts(
             remedy='give a dict of components and amounts, such as {"KLF1": 1.0}',
         )
     return {k: v for k, v in amounts.items() if v > 0}
-
-
-@dataclass(frozen=True)
-class Learned:
-    """Conditions of the training data: the library, and what its indices mean."""
-
-    library: EffectLibrary
-    contexts: list[str]
-    components: list[str]
-    labels: list[str]
-    n_cells: np.ndarray
-    reference_library: float
-
-
-def learn(adata: ad.AnnData, keys: Keys, shrinkage: bool) -> Learned:
-    """Mean effect of every condition against the controls of its context.
-
-    A gene's effect is the difference of means of log1p(count / size factor), size factor = library size over
-    the controls' median library size.
-
-    Raises:
-        TrainingError: No control cells, or no condition with enough cells and controls.
-        H5adError: Doses or library sizes that are no numbers.
-    """
-    obs = adata.obs
-    parts = {v: parse_label(v, keys) for v in obs[keys.perturbation].astype(str).unique()}
-    label = obs[keys.perturbation].astype(str)
-    is_control = np.array([not parts[v] for v in label])
-    if not is_control.any():
-        raise TrainingError(
-            f"no cell is '{keys.control}'; labels are {', '.join(sorted(parts)[:6])} ...",
-            where=f"obs['{keys.perturbation}']",
-            remedy="name the control label with control=",
-        )
-    library = library_sizes(adata, keys)
-    reference = float(np.median(library[is_control]))
-    x = log_expression(adata.X, library / reference)
-    context = contexts_of(obs, keys.covariates)
-    dose = obs[keys.dose].astype(str).to_numpy() if keys.dose is not None else np.full(len(obs), "1")
-    dose = np.where(is_control, "", dose)
-    table = pd.DataFrame({"context": context, "label": np.where(is_control, "", label), "dose": dose})
-    group, names = pd.factorize(pd.MultiIndex.from_frame(table), sort=True)
-    n = np.bincount(group)
-    indicator = sparse.csr_matrix((1 / n[group], (group, np.arange(len(group)))), shape=(len(n), len(group)))
-    mean = (indicator @ x).toarray()
-    square = (indicator @ x.multiply(x)).toarray()
-    spread = square - mean**2
-    # What rounding leaves of equal values is no variance: it would pass for certainty.
-    variance = np.where(spread > 1e-12 * square, spread, 0.0) * (n / np.maximum(n - 1, 1))[:, None]
-    controls = {c: i for i, (c, name, _) in enumerate(names) if name == ""}
-    kept = [
-        i
-        for i, (c, name, _) in enumerate(names)
-        if name != "" and n[i] >= MIN_CELLS and n[controls.get(c, i)] >= MIN_CELLS and c in controls
-    ]
-    skipped = sum(name != "" for _, name, _ in names) - len(kept)
-    if skipped:
-        log.info("perturbation: %d conditions have fewer than %d cells or controls", skipped, MIN_CELLS)
-    if not kept:
-        raise TrainingError(
-            f"no condition has {MIN_CELLS} cells and {MIN_CELLS} control cells in its context",
-            where="expression",
-            remedy="use fewer covariate_keys, or check the control label",
-        )
-    contexts = sorted({names[i][0] for i in kept})
-    components = sorted({p for i in kept for p in parts[names[i][1]]})
-    doses = np.zeros((len(kept), len(components)))
-    rows: list[list[np.ndarray]] = [[] for _ in range(4)]
-    for row, i in enumerate(kept):
-        c, name, amount = names[i]
-        for part, d in zip(parts[name], _doses(amount, len(parts[name]), keys), strict=True):
-            doses[row, components.index(part)] = d
-        k = controls[c]
-        effect, se = mean_difference(mean[i], variance[i], int(n[i]), mean[k], variance[k], int(n[k]))
-        shrunk, sd = adaptive_shrinkage(effect, se) if shrinkage else (effect, se)
-        for store, value in zip(rows, (effect, se, shrunk, sd), strict=True):
-            store.append(value)
-    return Learned(
-        EffectLibrary(
-            np.array([contexts.index(names[i][0]) for i in kept]),
-            doses,
-            np.stack(rows[0]),
-            np.stack(rows[1]),
-            np.stack(rows[2]),
-            np.stack(rows[3]),
-            adata.var_names.get_indexer(components).astype(np.int64),
-        ),
-        contexts,
-        components,
-        [names[i][1] for i in kept],
-        n[kept],
-        reference,
-    )

@@ -53,6 +53,8 @@ _EQTL_VALUES = {
 _EQTL_METRICS = {
     "power": "share of planted effects with a call (q <= 0.05) of a variant with r2 >= 0.5 to the causal one",
     "false_discovery_rate": "share of the calls without such a variant; lower is better",
+    "gene_false_discovery_rate": "share of the called genes (and cell types) without any planted effect, which is what "
+    "a q-value of genes promises; lower is better",
     "pip_calibration_error": "mean distance, over ten bins of PIP, of the share of causal variants from the mean PIP, "
     "weighted by rows; lower is better",
     "effect_slope": "slope through the origin of log2_afc at the called variant on what the planted effect is at it (0 "
@@ -74,6 +76,33 @@ SUITES: dict[str, Suite] = {
         {"gene": _GENE, "variant": Column("variant id, as in genotypes.vcf.gz"), "cell_type": _TYPE},
         _EQTL_VALUES,
         _EQTL_METRICS,
+    ),
+    "eqtl_dynamic": Suite(
+        "Find the variants within 250 kb of each gene with var 'tested' whose effect changes along the cells' state "
+        "(obs 'state'), among variants whose effect does not. Donors differ in how their genes change along the state: "
+        "cells are no replicates.",
+        {"gene": _GENE, "variant": Column("variant id, as in genotypes.vcf.gz")},
+        {
+            "p_value": Column(
+                "of the interaction with the state. Of several rows of a gene the smallest counts, times their number "
+                "(Bonferroni); give one row a gene if its p-value is already the gene's",
+                "probability",
+            ),
+            "log2_afc_slope": Column(
+                "change of the allelic fold change of ALT over REF, log2, from state 0 to 1 (of a peak: to the middle)",
+                "number",
+                required=False,
+            ),
+        },
+        {
+            "power": "share of planted dynamic effects whose gene is called (Benjamini-Hochberg q <= 0.05 over genes) "
+            "by a variant with r2 >= 0.5 to the causal one",
+            "false_discovery_rate": "share of the calls without such a variant; calls of static effects are false; "
+            "lower is better",
+            "gene_false_discovery_rate": "share of the called genes without a dynamic effect; lower is better",
+            "slope_correlation": "Pearson's r of log2_afc_slope with what the planted slope is at the called variant, "
+            "over found effects (NaN below 3)",
+        },
     ),
     "de": Suite(
         "Find the genes of each cell type that differ between cases and controls (obs 'group'); donors vary. Changed "

@@ -9,8 +9,9 @@ import pandas as pd
 
 from genesim import rng
 from genesim.errors import InputError
+from genesim.evaluate.benchmark_eqtl import leads, score_dynamic, score_eqtl
 from genesim.evaluate.benchmark_format import check_answer, suite
-from genesim.metrics.effects import benjamini_hochberg, pip_calibration, recovery_slope
+from genesim.metrics.effects import benjamini_hochberg, recovery_slope
 
 Truth = Mapping[str, pd.DataFrame]
 Values = dict[str, float]
@@ -108,37 +109,6 @@ _TABLES: dict[str, tuple[str, str, Callable[[pd.DataFrame], Values]]] = {
 """Truth table, its column that is asked for, and the scorer of a table of all keys with `truth` and the answer."""
 
 
-def _eqtl(answer: pd.DataFrame, truth: Truth) -> Values:
-    """Of calls and PIPs, where a variant linked to the causal one counts as it."""
-    keys = [name for name in ("gene", "variant", "cell_type") if name in answer]
-    effects, linked = truth["effects"], truth["linked"]
-    # One row for each row of the answer and each causal variant that it tags.
-    matched = linked.merge(answer.assign(row=np.arange(len(answer))), on=keys)
-    n_calls = int((answer["q_value"] <= _LEVEL).sum())
-    true_calls = matched[matched["q_value"] <= _LEVEL]
-    best = true_calls.sort_values(["q_value", "r2"], ascending=[True, False], kind="stable")
-    best = best.drop_duplicates(["gene", "causal", "cell_type"])
-    values = {
-        "power": len(best) / len(effects),
-        "false_discovery_rate": 1 - true_calls["row"].nunique() / n_calls if n_calls else 0.0,
-    }
-    if "pip" in answer:
-        rows = answer[answer["pip"].notna()]
-        is_causal = rows.merge(effects.assign(hit=True), on=keys, how="left")["hit"].notna().to_numpy()
-        bins = pip_calibration(rows["pip"].to_numpy(), is_causal)
-        total = sum(b.n for b in bins)
-        values["pip_calibration_error"] = (
-            sum(b.n * abs(b.mean_pip - b.observed) for b in bins) / total if total else float("nan")
-        )
-    if "log2_afc" in answer:
-        found = best[["gene", "causal", "cell_type", "log2_afc", "transfer"]]
-        found = found.rename(columns={"causal": "variant", "log2_afc": "estimate"})
-        both = effects.merge(found, on=["gene", "variant", "cell_type"], how="left")
-        expected = both["log2_afc"] * both["transfer"].fillna(1.0)
-        values["effect_slope"] = recovery_slope(both["estimate"].fillna(0.0).to_numpy(), expected.to_numpy()).slope
-    return values
-
-
 def score_answer(name: str, answer: pd.DataFrame, truth: Truth, known: dict[str, pd.Index]) -> pd.DataFrame:
     """Score an answer.
 
@@ -173,13 +143,24 @@ def score_answer(name: str, answer: pd.DataFrame, truth: Truth, known: dict[str,
             return scorer(whole.assign(**{str(c): whole[c].to_numpy()[order] for c in given}))
 
         found = scorer(whole)
+    elif name == "eqtl_dynamic":
+        lead = leads(checked)
+
+        def dealt(stream: np.random.Generator) -> Values:
+            # Each gene keeps its lead variant, which gets another gene's p-value and slope.
+            order = stream.permutation(len(lead))
+            return score_dynamic(
+                lead.assign(**{c: lead[c].to_numpy()[order] for c in wanted.values if c in lead}), truth
+            )
+
+        found = score_dynamic(lead, truth)
     else:
 
         def dealt(stream: np.random.Generator) -> Values:
             # The variants keep their calls and effects, but of another row's gene.
-            return _eqtl(checked.assign(gene=stream.permutation(checked["gene"].to_numpy())), truth)
+            return score_eqtl(checked.assign(gene=stream.permutation(checked["gene"].to_numpy())), truth)
 
-        found = _eqtl(checked, truth)
+        found = score_eqtl(checked, truth)
     n_null = _N_NULL_EMBEDDING if name == "batch" else _N_NULL
     nulls = pd.DataFrame([dealt(rng.generator(0, "benchmark null", i)) for i in range(n_null)])
     names = [metric for metric in wanted.metrics if metric in found]

@@ -218,4 +218,104 @@ EFFECTS: dict[str, MetricInfo] = {
     ),
 }
 
-METRICS: dict[str, MetricInfo] = EXPRESSION | HAPLOTYPES | EFFECTS
+_R = "r over genes, predicted against observed"
+_PDS = "Share of the other perturbations whose true effect lies farther from the predicted one"
+_MANY = "the mean of all perturbations does well on it"
+
+PERTURBATIONS: dict[str, MetricInfo] = {
+    "pearson_delta": MetricInfo(
+        "Effects, Pearson r", "fidelity", "higher", "r", f"{_R} change from control; {_MANY}.", 1.0
+    ),
+    "pearson_delta_top20": MetricInfo(
+        "Effects of the 20 top genes, Pearson r", "fidelity", "higher", "r", f"{_R} change, 20 most changed genes.", 1.0
+    ),
+    "centred_pearson_delta": MetricInfo(
+        "Effects beside the mean effect, Pearson r",
+        "fidelity",
+        "higher",
+        "r",
+        f"{_R} difference from the other perturbations' mean (Systema).",
+        1.0,
+    ),
+    "centred_pearson_delta_top20": MetricInfo(
+        "Effects beside the mean effect, 20 top genes",
+        "fidelity",
+        "higher",
+        "r",
+        "The same, 20 most changed genes.",
+        1.0,
+    ),
+    "weighted_r2": MetricInfo(
+        "Weighted R² beside the mean effect",
+        "fidelity",
+        "higher",
+        "R²",
+        "Genes weigh by how much they tell the perturbation from the others; the mean effect has 0 or less.",
+        1.0,
+    ),
+    "pds_l1": MetricInfo("Discrimination (PDS), L1", "fidelity", "higher", "share", f"{_PDS}; chance is 0.5.", 1.0),
+    "pds_l2": MetricInfo("Discrimination (PDS), L2", "fidelity", "higher", "share", f"{_PDS}; chance is 0.5.", 1.0),
+    "pds_cosine": MetricInfo(
+        "Discrimination (PDS), cosine", "fidelity", "higher", "share", f"{_PDS} in direction; chance is 0.5.", 1.0
+    ),
+    "centroid_accuracy": MetricInfo(
+        "Centroid accuracy",
+        "fidelity",
+        "higher",
+        "share",
+        "Share of the other conditions' true means farther from the predicted mean than its own.",
+        1.0,
+    ),
+    "prediction_rank": MetricInfo(
+        "Rank of the prediction",
+        "fidelity",
+        "lower",
+        "share",
+        "Share of the other predictions at least as near to the true effect; one prediction for all has 0.5.",
+        0.0,
+    ),
+    "effect_mae": MetricInfo("Error of effects", "fidelity", "lower", "log1p", f"Mean absolute error; {_MANY}.", 0.0),
+    "effect_coverage": MetricInfo(
+        "Intervals that hold the effect",
+        "fidelity",
+        "target",
+        "share",
+        "Genes whose observed effect lies in its 95 % interval, its own noise allowed for.",
+        0.95,
+    ),
+    "energy_distance": MetricInfo(
+        "E-distance of perturbed cells",
+        "fidelity",
+        "target",
+        "",
+        "Predicted against true cells, 50 principal components, Euclidean, unbiased.",
+        0.0,
+    ),
+    "energy_distance_genes": MetricInfo(
+        "E-distance of perturbed cells, genes", "fidelity", "target", "", "The same on single genes.", 0.0
+    ),
+    "mmd2_perturbed": MetricInfo(
+        "MMD² of perturbed cells",
+        "fidelity",
+        "target",
+        "",
+        "Five Gaussian kernels, 50 principal components, unbiased.",
+        0.0,
+    ),
+    "mmd2_perturbed_genes": MetricInfo(
+        "MMD² of perturbed cells, genes", "fidelity", "target", "", "The same on single genes.", 0.0
+    ),
+    "de_overlap": MetricInfo(
+        "Differential genes found (DES)",
+        "usefulness",
+        "higher",
+        "share",
+        "Of the N genes that truly move, the share among the N strongest of the predicted cells.",
+        1.0,
+    ),
+    "de_precision": MetricInfo(
+        "Differential genes that are true", "usefulness", "higher", "share", "Of the genes predicted to move.", 1.0
+    ),
+}
+
+METRICS: dict[str, MetricInfo] = EXPRESSION | HAPLOTYPES | EFFECTS | PERTURBATIONS

@@ -217,6 +217,56 @@ CATALOG: tuple[ModelSpec, ...] = (
         fitted_by="closed_form",
         citations=(_AHLMANN,),
     ),
+    ModelSpec(
+        id="scaled_contexts",
+        modality="perturbation",
+        role="baseline",
+        title="other contexts, scaled",
+        fitted_by="closed_form",
+    ),
+    ModelSpec(
+        id="similar_contexts",
+        modality="perturbation",
+        role="baseline",
+        title="contexts alike",
+        fitted_by="closed_form",
+    ),
+    ModelSpec(
+        id="kernel_ridge",
+        modality="perturbation",
+        role="baseline",
+        title="kernel ridge on priors",
+        fitted_by="closed_form",
+    ),
+    ModelSpec(
+        id="neighbours",
+        modality="perturbation",
+        role="baseline",
+        title="nearest neighbours on priors",
+        fitted_by="closed_form",
+    ),
+    ModelSpec(
+        id="other_screen",
+        modality="perturbation",
+        role="baseline",
+        title="another screen, scaled",
+        fitted_by="closed_form",
+        citations=(_AHLMANN,),
+    ),
+    ModelSpec(
+        id="dose_interpolation",
+        modality="perturbation",
+        role="baseline",
+        title="interpolation over doses",
+        fitted_by="closed_form",
+    ),
+    ModelSpec(
+        id="hill",
+        modality="perturbation",
+        role="baseline",
+        title="hierarchical Hill law",
+        fitted_by="closed_form",
+    ),
 )
 
 

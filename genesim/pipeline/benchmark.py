@@ -143,7 +143,8 @@ def make_benchmark(
     """Write a benchmark: `data.h5ad`, `genotypes.vcf.gz` where due, `truth/*.parquet`, `card.md`, `card.json`.
 
     Args:
-        name: "eqtl", "eqtl_specific", "de", "rare_type", "batch", "doublets", "donors" or "grn".
+        name: "eqtl", "eqtl_specific", "eqtl_dynamic", "de", "rare_type", "batch", "doublets", "donors" or
+            "grn".
         out: Directory to write.
         models: Trained models that cells and donors are drawn from, or their directory; None takes the built-in
             example, which needs no data of the user's.

@@ -276,8 +276,10 @@ def evaluate_run(
         log.info("evaluating haplotypes of contig %s", contig)
         scores = scores + ScoreTable(_haplotype_scores(cohort, genotypes, ancestry, contig, config, seed))
     log.info("evaluating effects")
+    # A rare allele that abolishes a gene in some donors is no common effect for a refit to find.
+    planted = tables["effects"][tables["effects"]["source"] != "loss_of_function"]
     effect_scores, recovery = _effect_scores(
-        cohort, cells, genotypes, tables["effects"], tables["expression"], config, effects, seed
+        cohort, cells, genotypes, planted, tables["expression"], config, effects, seed
     )
     scores = scores + ScoreTable(effect_scores)
     provenance = Provenance("evaluate", seed, config.model_dump(mode="json"), sources)

@@ -24,6 +24,7 @@ from genesim.models.catalog import card, spec
 from genesim.models.catalog import methods as methods_of
 from genesim.pipeline.evaluate import at_mix
 from genesim.provenance.manifest import verify_manifest
+from genesim.provenance.paths import without_folders
 from genesim.report import expression_figures, genetic_figures
 from genesim.report.figures import Figure
 from genesim.report.html import write_report
@@ -199,7 +200,7 @@ def report_run(
         provenance=provenance,
         tables={
             "Models": models_table(provenance["config"].get("models", {})),
-            "Scenario": scenario,
-            "Preparation": dict(cohort.info),
+            "Scenario": without_folders(scenario),
+            "Preparation": without_folders(dict(cohort.info)),
         },
     )

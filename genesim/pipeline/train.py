@@ -11,8 +11,10 @@ import pandas as pd
 from genesim.config.model import ModelsConfig
 from genesim.console import log
 from genesim.data.cohort import Cohort, load_cohort
+from genesim.data.kinship_table import read_kinship
 from genesim.data.ploidy import FEMALE, MALE, kind_of
 from genesim.errors import ConfigError
+from genesim.estimators.effect_structure import twins_across
 from genesim.estimators.effects import EffectModel
 from genesim.estimators.expression import ExpressionModel
 from genesim.estimators.haplotypes import HaplotypeModel
@@ -74,7 +76,7 @@ def train_haplotypes(
     )
 
 
-def train_effects(cohort: Cohort, config: ModelsConfig, seed: int) -> EffectModel:
+def train_effects(cohort: Cohort, config: ModelsConfig, seed: int, kinship: pd.DataFrame | None = None) -> EffectModel:
     """cis effects of the training donors that have both cells and genotypes; or those of a table alone."""
     genes = cohort.genes[cohort.genes["contig"] != ""]
     if config.effects.method == "table":
@@ -86,6 +88,14 @@ def train_effects(cohort: Cohort, config: ModelsConfig, seed: int) -> EffectMode
             )
         geno = cohort.genotypes_of("train")
         return EffectModel.from_table(config.effects.prior.table, geno, genes, config=config.effects, seed=seed)
+    across = twins_across(cohort.genotypes, cohort.donors["split"])
+    if across:
+        log.warning(
+            "cis effects: %d pairs of training and test donors have one genome: %s; if they are one person under two "
+            "ids, scores on the test donors are too good",
+            len(across),
+            ", ".join(" and ".join(pair) for pair in across[:5]),
+        )
     cells = cohort.cells_of("train")
     covariates = pd.get_dummies(
         cohort.donors.loc[cohort.donors["has_cells"], ["ancestry", "sex"]].astype(str),
@@ -99,6 +109,7 @@ def train_effects(cohort: Cohort, config: ModelsConfig, seed: int) -> EffectMode
         donor_key="donor",
         labels_key=cohort.info["inputs"]["labels_key"],
         covariates=covariates,
+        kinship=kinship,
         config=config.effects,
         seed=seed,
     )
@@ -114,6 +125,7 @@ def train(
     seed: int = 0,
     checkpoints: str | Path | None = None,
     shard: tuple[int, int] | None = None,
+    kinship: str | Path | None = None,
 ) -> Model:
     """Fit `which` model on the cohort's training donors and save it.
 
@@ -124,9 +136,11 @@ def train(
         contig: Only this contig (haplotypes).
         checkpoints: Directory from which a killed training goes on exactly; removed when done.
         shard: `(k, n)`: only every n-th window of the haplotypes, from the k-th (0 the first); see `join_haplotypes`.
+        kinship: Donor x donor table of kinship coefficients (effects).
 
     Raises:
         ConfigError: `which` is no model, or `contig` is not in the cohort.
+        InputError, JoinError: A kinship table that cannot be used.
     """
     config = config or ModelsConfig()
     if which not in MODELS:
@@ -138,6 +152,9 @@ def train(
         source = {"cohort": hash_input(directory)}
     if contig is not None and contig not in set(cohort.genotypes.variants["contig"]):
         raise ConfigError(f"contig {contig!r} is not in the cohort", where="train", remedy="see inputs.contigs")
+    table = None if kinship is None else read_kinship(kinship)
+    if kinship is not None:
+        source["kinship"] = hash_input(kinship)
     folder = Path(checkpoints) if checkpoints is not None else None
     model: Model
     if which == "expression":
@@ -145,9 +162,9 @@ def train(
     elif which == "haplotypes":
         model = train_haplotypes(cohort, config, seed, folder, contig, shard)
     else:
-        model = train_effects(cohort, config, seed)
+        model = train_effects(cohort, config, seed, table)
     settings = getattr(config, which).model_dump(mode="json")
-    if isinstance(model, EffectModel):  # its own record says what became of the tables of its prior, and their hashes
+    if isinstance(model, EffectModel):  # its own record says what was found out about donors and tables
         settings, source = model.provenance.config, source | model.provenance.inputs
     model.save(out, Provenance(f"train {which}", seed, settings, source))
     if folder is not None:

@@ -6,7 +6,7 @@ import glob
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -115,17 +115,21 @@ def atomic_file(target: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_directory(target: str | Path) -> Iterator[Path]:
+def atomic_directory(target: str | Path, seal: Callable[[Path], None] = write_manifest) -> Iterator[Path]:
     """Yield a temporary directory beside `target`; on success it gets a manifest and is renamed.
 
     An existing directory at `target` is replaced only after the new one is complete.
+
+    Args:
+        target: The final path.
+        seal: Called on the complete directory before it is renamed; writes its manifest.
     """
     target = Path(target)
     temporary = _prepare(target)
     with _published(temporary, target):
         temporary.mkdir()
         yield temporary
-        write_manifest(temporary)
+        seal(temporary)
         for path in temporary.rglob("*"):
             _sync(path)
         if target.exists():

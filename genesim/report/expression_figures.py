@@ -38,7 +38,7 @@ def _draw_rows(counts: Any, labels: Any, most: int, seed: int, name: str) -> tup
     return counts[rows], codes
 
 
-def _umap(scores: np.ndarray, seed: int) -> np.ndarray:
+def umap_of(scores: np.ndarray, seed: int) -> np.ndarray:
     """UMAP of principal component scores through scanpy (McInnes et al. 2018)."""
     import anndata
     import scanpy
@@ -69,7 +69,7 @@ def embedding(
     b, labels_b = _draw_rows(simulated, labels_simulated, n, seed, "simulated cells")
     genes = top_genes(gene_summaries(a).variance, max_genes)
     scores = np.vstack(pooled_pca([log_normalise(m)[:, genes] for m in (a, b)], 30, seed))
-    places = _umap(scores, seed) if method == "umap" and len(scores) > 30 else scores[:, :2]
+    places = umap_of(scores, seed) if method == "umap" and len(scores) > 30 else scores[:, :2]
     axis = "UMAP" if places is not scores and method == "umap" and len(scores) > 30 else "PC"
     # The colours follow the real cells' types, so that they do not depend on what was simulated.
     colours = group_colours(labels_a)

@@ -1,16 +1,18 @@
-"""Counts of the new donors' cells: learned rates, times the donor's fold changes, through the noise model."""
+"""Counts of the new donors' cells: learned rates, times the planted changes, through the noise model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from scipy import sparse
 
 from genesim import rng
-from genesim.config.scenario import Batches
+from genesim.config.cells import Batches
 from genesim.console import progress
 
 CHUNK = 2048
@@ -33,6 +35,10 @@ class CellSource(Protocol):
         ...
 
 
+Shift = Callable[[slice], tuple[np.ndarray | slice, Float[np.ndarray, "cell column"]]]
+"""Of a slice of the cells: columns (genes) and the log2 fold changes that are planted there."""
+
+
 def batch_fold_changes(batches: Batches, n_genes: int, seed: int) -> np.ndarray:
     """log2 fold change of each batch on each gene, [batch, gene]; the first batch is the reference."""
     fold = np.zeros((batches.n, n_genes), np.float32)
@@ -41,43 +47,54 @@ def batch_fold_changes(batches: Batches, n_genes: int, seed: int) -> np.ndarray:
     return fold
 
 
-def draw_cells(
-    obs: pd.DataFrame,
-    table: pd.DataFrame,
-    donors: pd.Index,
-    source: CellSource,
-    fold: np.ndarray,
-    affected: list[str],
-    cell_types: list[str],
-    batches: np.ndarray,
-    library_size_scale: float,
-    seed: int,
-) -> sparse.csr_matrix:
-    """Counts of every cell of `table`, int32 [cell, gene], drawn in chunks so that memory stays bounded.
+@dataclass(frozen=True)
+class CellPlan:
+    """Cells to draw, in chunks, so that memory stays bounded.
 
-    A cell's mean is library size x rate x 2^(genotype fold + batch fold); rates are not rescaled to sum
-    to one again, because that would change every other gene of the cell (a pseudo-trans effect).
+    A cell's mean is library size x rate x 2^(sum of shifts); rates are not rescaled to sum to one again, because that
+    would change every other gene of the cell (a pseudo-trans effect), unless that is asked for.
 
-    Args:
-        obs: What the expression model is conditioned on, one row a cell of `table`.
-        table: As `draw_cell_table` returns it.
-        donors: Order of `fold`'s first axis.
-        fold: log2 fold changes [donor, cell type, affected gene].
-        affected: Genes of `fold`'s last axis.
-        batches: log2 fold changes [batch, gene]; batch `batch1` is the first row.
+    Attributes:
+        obs: What the expression model is conditioned on, one row a cell.
+        source: The expression model.
+        base: Of a slice of the cells, log2 fold changes of all genes [cell, gene].
+        shifts: Further log2 fold changes; they add up.
+        library_size_scale: Factor on library sizes.
+        pseudo_trans: Rescale rates to sum to one after the changes.
+        seed: Decides every draw.
     """
-    columns = source.genes.get_indexer(pd.Index(affected))
-    donor_code = donors.get_indexer(pd.Index(table["donor"]))
-    type_code = pd.Index(cell_types).get_indexer(pd.Index(table["cell_type"]))
-    batch_code = table["batch"].str.removeprefix("batch").astype(int).to_numpy() - 1
 
-    def chunks() -> Iterator[sparse.csr_matrix]:
-        for first in progress(range(0, len(table), CHUNK), "simulating cells"):
-            rows = slice(first, first + CHUNK)
-            given = obs.iloc[rows]
-            rates, library = source.draw_rates(given, seed, first)
-            change = np.exp2(batches[batch_code[rows]])
-            change[:, columns] *= np.exp2(fold[donor_code[rows], type_code[rows]])
-            yield source.draw_counts(rates, library_size_scale * library, given, seed, first, change)
+    obs: pd.DataFrame
+    source: CellSource
+    base: Callable[[slice], np.ndarray]
+    shifts: Sequence[Shift]
+    library_size_scale: float
+    pseudo_trans: bool
+    seed: int
 
-    return sparse.vstack(list(chunks()), format="csr")
+    def _chunks(self, label: str) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+        """Of each chunk: its rows, learned rates, library sizes, and factors on the rates."""
+        for first in progress(range(0, len(self.obs), CHUNK), label):
+            rows = slice(first, min(first + CHUNK, len(self.obs)))
+            rates, library = self.source.draw_rates(self.obs.iloc[rows], self.seed, first)
+            change = np.exp2(self.base(rows))
+            for shift in self.shifts:
+                columns, log2_fold = shift(rows)
+                change[:, columns] *= np.exp2(log2_fold)
+            if self.pseudo_trans:
+                change /= (rates * change).sum(axis=1, keepdims=True, dtype=np.float64).astype(change.dtype)
+            yield rows, rates, self.library_size_scale * library, change
+
+    def draw(self) -> tuple[sparse.csr_matrix, Float[np.ndarray, " cell"]]:
+        """Counts int32 [cell, gene], and library sizes: what total would be expected without planted changes."""
+        parts, libraries = [], []
+        for rows, rates, library, change in self._chunks("simulating cells"):
+            given = self.obs.iloc[rows]
+            parts.append(self.source.draw_counts(rates, library, given, self.seed, rows.start, change))
+            libraries.append(np.asarray(library, np.float64))
+        return sparse.vstack(parts, format="csr"), np.concatenate(libraries)
+
+    def true_rates(self) -> Iterator[Float[np.ndarray, "cell gene"]]:
+        """Rates that the counts were drawn around (mean = library size x rate), chunk by chunk, drawn again."""
+        for _, rates, _, change in self._chunks("true rates"):
+            yield (rates * change).astype(np.float32)

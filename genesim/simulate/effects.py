@@ -11,13 +11,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from genesim import rng
-from genesim.config.scenario import EffectsScenario, RandomEffects
+from genesim.config.effects import EffectsScenario
 from genesim.data.genotypes import Genotypes
 from genesim.errors import ConditionError, ConfigError
-
-ALL_TYPES = "*"
-"""`cell_type` of an effect that acts in every cell type."""
+from genesim.simulate.effect_sizes import ALL_TYPES, DRAWN, random_effects
+from genesim.simulate.state import MIDDLE, shape_at
 
 COLUMNS = [
     "gene",
@@ -30,41 +28,9 @@ COLUMNS = [
     "log2_afc",
     "training_frequency",
     "source",
+    "log2_afc_slope",
+    "shape",
 ]
-
-
-def _random_effects(
-    law: RandomEffects, genes: pd.DataFrame, variants: pd.DataFrame, cell_types: list[str], seed: int
-) -> pd.DataFrame:
-    """Effects drawn by the declared law; each gene has its own stream, so adding a gene changes no other."""
-    frequency = variants["frequency"].to_numpy()
-    common = variants[np.minimum(frequency, 1 - frequency) >= law.min_maf]
-    by_contig = {contig: part.sort_values("start", kind="stable") for contig, part in common.groupby("contig")}
-    candidates: dict[str, np.ndarray] = {}
-    for gene, contig, tss in zip(genes.index, genes["contig"], genes["tss"], strict=True):
-        part = by_contig.get(contig)
-        if part is None or tss < 0:
-            continue
-        low, high = np.searchsorted(part["start"].to_numpy(), [tss - law.window, tss + law.window + 1])
-        if high - low >= law.n_causal:
-            candidates[gene] = part.index.to_numpy()[low:high]
-    if not candidates:
-        raise ConfigError(
-            "no gene has a common variant in its window",
-            where="scenario.effects.random",
-            remedy="widen 'window', lower 'min_maf', or check that genes and variants share contigs",
-        )
-    eligible = sorted(candidates)
-    n_chosen = max(1, round(law.share_of_genes * len(eligible)))
-    chosen = rng.generator(seed, "effects", "genes").choice(eligible, n_chosen, replace=False)
-    rows = []
-    for gene in sorted(chosen):
-        stream = rng.generator(seed, "effects", str(gene))
-        for variant in stream.choice(candidates[gene], law.n_causal, replace=False):
-            size = stream.normal() if law.law == "normal" else stream.choice([-1.0, 1.0])
-            acts_in = ALL_TYPES if stream.random() < law.shared else stream.choice(np.array(cell_types, object))
-            rows.append((gene, variant, acts_in, law.sd_log2_afc * size, "random"))
-    return pd.DataFrame(rows, columns=["gene", "variant", "cell_type", "log2_afc", "source"])
 
 
 def _declared_effects(
@@ -82,8 +48,19 @@ def _declared_effects(
                     where="scenario.effects.declared",
                     remedy=f"use a {what} of the trained models",
                 )
-    rows = [(e.gene, e.variant, e.cell_type or ALL_TYPES, e.log2_afc, "declared") for e in scenario.declared]
-    return pd.DataFrame(rows, columns=["gene", "variant", "cell_type", "log2_afc", "source"])
+    rows = [
+        (
+            e.gene,
+            e.variant,
+            e.cell_type or ALL_TYPES,
+            e.log2_afc,
+            e.log2_afc_slope,
+            e.shape if e.log2_afc_slope else "",
+            "declared",
+        )
+        for e in scenario.declared
+    ]
+    return pd.DataFrame(rows, columns=DRAWN)
 
 
 def plant_effects(
@@ -93,6 +70,8 @@ def plant_effects(
     cell_types: list[str],
     seed: int,
     learned: pd.DataFrame | None = None,
+    donor_sd: float = 0.0,
+    loss_of_function: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The truth table of causal variants.
 
@@ -102,6 +81,8 @@ def plant_effects(
         variants: Index variant id; `contig`, `start` (0-based), `ref`, `alt`, `frequency` of ALT in training.
         cell_types: Known cell types.
         learned: One posterior draw (`gene`, `variant`, `cell_type`, `log2_afc`), where asked for.
+        donor_sd: SD over donors of what is not genetic in log2 expression (see `RandomEffects.h2`).
+        loss_of_function: Rows of planted alleles (`DRAWN`), which add to a gene's effects whatever their source.
 
     Returns:
         Columns `COLUMNS`; `position` is 1-based as in the VCF.
@@ -119,20 +100,34 @@ def plant_effects(
                 remedy="train effects, or set it to false",
             )
         known = learned[learned["gene"].isin(genes.index) & learned["variant"].isin(variants.index)]
-        tables.append(known[["gene", "variant", "cell_type", "log2_afc"]].assign(source="learned"))
+        tables.append(
+            known[["gene", "variant", "cell_type", "log2_afc"]].assign(log2_afc_slope=0.0, shape="", source="learned")
+        )
     if scenario.random is not None:
-        tables.append(_random_effects(scenario.random, genes, variants, cell_types, seed))
+        tables.append(random_effects(scenario.random, genes, variants, cell_types, seed, donor_sd))
     taken: set[str] = set()
     kept = []
     for table in tables:
         kept.append(table[~table["gene"].isin(taken)])
         taken |= set(table["gene"])
+    if loss_of_function is not None:
+        kept.append(loss_of_function)
     truth = pd.concat([t for t in kept if len(t)] or kept[:1], ignore_index=True)
     site = variants.loc[truth["variant"]].reset_index(drop=True)
     truth["contig"], truth["ref"], truth["alt"] = site["contig"], site["ref"], site["alt"]
     truth["position"] = site["start"] + 1
     truth["training_frequency"] = site["frequency"]
     return truth[COLUMNS].sort_values(["gene", "variant", "cell_type"], kind="stable", ignore_index=True)
+
+
+def log2_afc_at(truth: pd.DataFrame, state: float) -> np.ndarray:
+    """log2 allelic fold change of each effect at a state."""
+    value = truth["log2_afc"].to_numpy(np.float64)
+    if "log2_afc_slope" not in truth:
+        return value
+    slope = truth["log2_afc_slope"].to_numpy(np.float64)
+    along = [shape_at(shape, state) if shape else 0.0 for shape in truth["shape"]]
+    return np.where(slope == 0, value, value + slope * np.array(along))
 
 
 def log2_fold_changes(truth: pd.DataFrame, genotypes: Genotypes, cell_types: list[str]) -> tuple[np.ndarray, list[str]]:
@@ -142,6 +137,8 @@ def log2_fold_changes(truth: pd.DataFrame, genotypes: Genotypes, cell_types: lis
         truth: As `plant_effects` returns it.
         genotypes: The new donors'; a missing allele counts as its expectation.
         cell_types: Order of the second axis.
+
+    A dynamic effect counts as it is in the middle of the state (`genesim.simulate.dynamic` adds what differs).
 
     Returns:
         log2(A / E[A]), float32 [donor, cell type, affected gene], and the affected genes in order.
@@ -154,6 +151,7 @@ def log2_fold_changes(truth: pd.DataFrame, genotypes: Genotypes, cell_types: lis
     # log2 of each of a donor's two haplotypes' product of allelic fold changes
     haplotype = np.zeros((genotypes.n_donors, len(cell_types), len(affected), 2))
     expected = np.zeros((len(cell_types), len(affected)))
+    truth = truth.assign(log2_afc=log2_afc_at(truth, MIDDLE))
     columns = (truth[name] for name in ("gene", "variant", "cell_type", "log2_afc", "training_frequency"))
     for gene, variant, cell_type, log2_afc, p in zip(*columns, strict=True):
         types = slice(None) if cell_type == ALL_TYPES else [type_index[cell_type]]

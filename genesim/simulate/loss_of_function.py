@@ -7,7 +7,7 @@ probability theta / (theta + k), else that of one of the k before it. Terms are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from genesim.simulate.sites import NewVariant, Sites
 Change = tuple[int, str, str]  # 0-based start, REF, ALT
 STOPS = ("TAA", "TAG", "TGA")
 TRIES = 200
+ESCAPE = 50
+"""Bases before the last exon from which on decay spares an mRNA."""
 
 
 def _oriented(bases: str, strand: str) -> str:
@@ -97,6 +99,31 @@ _MAKERS: dict[Consequence, Callable[[CodingTranscript, Reference, np.random.Gene
 }
 
 
+def escapes_decay(gene: CodingTranscript, kind: str, start: int) -> bool:
+    """Whether the mRNA of a stop or frameshift at this base is spared by nonsense-mediated decay.
+
+    It is in the last coding exon, or within 50 coding bases before it (Nagy & Maquat 1998, Trends Biochem Sci 23:198).
+    Exons without coding bases are unknown here. Broken splice sites do not escape.
+    """
+    if kind not in ("stop_gained", "frameshift_variant"):
+        return False
+    exons = gene.exons if gene.strand != "-" else gene.exons[::-1]
+    first, last = exons[-1]
+    if len(exons) == 1 or first <= start < last:
+        return True
+    return _bases_to_end(exons[:-1], start, gene.strand) < ESCAPE
+
+
+def _bases_to_end(exons: Sequence[tuple[int, int]], start: int, strand: str) -> int:
+    """Coding bases, in the order of translation, from a base to the end of these exons."""
+    after = 0
+    for low, high in reversed(exons):
+        if low <= start < high:
+            return after + (high - start if strand != "-" else start - low + 1)
+        after += high - low
+    return after
+
+
 def _site(
     gene: CodingTranscript,
     kinds: Mapping[Consequence, float],
@@ -149,5 +176,7 @@ def draw_loss_of_function(
                 alleles[int(stream.choice(len(sizes), p=sizes / sizes.sum()))].append(haplotype)
         for allele in alleles:
             kind, (start, ref, alt) = _site(gene, dict(law.kinds), reference, sites.taken[gene.contig], stream)
-            found.append(NewVariant(gene.contig, start, ref, alt, kind, tuple(allele), gene.gene, gene.transcript))
+            left = 1.0 if escapes_decay(gene, kind, start) else 1 - law.nmd_efficiency
+            about = (gene.gene, gene.transcript, gene.gene_name, left)
+            found.append(NewVariant(gene.contig, start, ref, alt, kind, tuple(allele), *about))
     return found

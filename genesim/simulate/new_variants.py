@@ -32,6 +32,8 @@ TRUTH = [
     "reference",
     "n_carriers",
     "carriers",
+    "gene_name",
+    "expression",
 ]
 
 
@@ -73,7 +75,7 @@ def add_new_variants(
         Genotypes, sorted by contig and position, at positions that no other variant has; and one row a new variant:
         `variant` (its id), `contig`, `position` (1-based), `ref`, `alt`, `kind` (`de_novo`, `rare`, or a Sequence
         Ontology consequence), `gene`, `transcript`, `reference` ("fasta" or "drawn"), `n_carriers` (copies),
-        `carriers` ("donor:copy" joined by ";").
+        `carriers` ("donor:copy" joined by ";"), `gene_name`, `expression` (what the allele leaves of its copy's mRNA).
 
     Raises:
         ConfigError: A kind whose inputs are not given, or no room for the variants.
@@ -173,6 +175,8 @@ def _inserted(
             "reference": np.full(len(found), source, object),
             "n_carriers": np.array([len(v.haplotypes) for v in found], np.int64),
             "carriers": np.array([names.carriers(v.haplotypes) for v in found], object),
+            "gene_name": np.array([v.gene_name for v in found], object),
+            "expression": np.array([v.expression for v in found], np.float64),
         },
         columns=TRUTH,
     )

@@ -12,7 +12,8 @@ from genesim.data.genotypes.record import ABSENT, MISSING, Genotypes
 
 @dataclass(frozen=True)
 class NewVariant:
-    """A variant to put in; `haplotypes` are 2 * donor + copy of its carriers, one at least."""
+    """A variant to put in; `haplotypes` are 2 * donor + copy of its carriers, one at least, and `expression` is what it
+    leaves of its copy's mRNA."""
 
     contig: str
     start: int
@@ -22,6 +23,8 @@ class NewVariant:
     haplotypes: tuple[int, ...]
     gene: str = ""
     transcript: str = ""
+    gene_name: str = ""
+    expression: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -84,16 +84,11 @@ def _listed(value: Any) -> Any:
     return value
 
 
-def load_model(directory: str | Path, kind: str | None = None) -> StoredModel:
-    """Read a model directory after verifying its manifest.
-
-    Args:
-        directory: What `save_model` wrote.
-        kind: The kind that is expected; None takes any.
+def describe_model(directory: str | Path) -> dict[str, Any]:
+    """`kind`, `metadata` and `provenance` of a model directory, after verifying its manifest; arrays are not read.
 
     Raises:
-        ArtefactError: The directory is absent, incomplete or altered, of another kind, or of a version
-            that this genesim does not know.
+        ArtefactError: The directory is absent, incomplete or altered, or of a version that this genesim does not know.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -114,6 +109,21 @@ def load_model(directory: str | Path, kind: str | None = None) -> StoredModel:
             where=str(directory),
             remedy="load it with the version of genesim that wrote it, or train it again",
         )
+    return described
+
+
+def load_model(directory: str | Path, kind: str | None = None) -> StoredModel:
+    """Read a model directory after verifying its manifest.
+
+    Args:
+        directory: What `save_model` wrote.
+        kind: The kind that is expected; None takes any.
+
+    Raises:
+        ArtefactError: The directory is absent, incomplete or altered, of another kind, or of a version
+            that this genesim does not know.
+    """
+    described = describe_model(directory)
     if kind is not None and described["kind"] != kind:
         raise ArtefactError(
             f"is a model of kind {described['kind']!r}, expected {kind!r}",
@@ -122,7 +132,7 @@ def load_model(directory: str | Path, kind: str | None = None) -> StoredModel:
         )
     return StoredModel(
         kind=described["kind"],
-        arrays=read_tree(directory / _ARRAYS),
+        arrays=read_tree(Path(directory) / _ARRAYS),
         metadata=described["metadata"],
         provenance=described["provenance"],
     )

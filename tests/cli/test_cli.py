@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("jax", "flax", "anndata", "pandas", "scanpy", "pydantic", "matplotlib")
-VERBS = ("prepare", "train", "simulate", "evaluate", "report", "perturb", "example", "validate", "schema")
+VERBS = ("prepare", "train", "simulate", "evaluate", "report", "perturb", "example", "validate", "schema", "release")
 
 
 def run(*arguments):

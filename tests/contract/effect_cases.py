@@ -17,11 +17,12 @@ from scipy import sparse
 from genesim.config.model import EffectConfig
 from genesim.data.genotypes.record import Genotypes
 from genesim.estimators.effects import EffectModel
+from genesim.models.effects.baselines import susie_coefficients
 from genesim.models.effects.problem import EffectProblem, orthonormal_covariates
 from genesim.models.effects.scan import build_batch
 
 N_DONORS, N_VARIANTS, N_GENES = 24, 10, 4
-CONFIG = EffectConfig(window=20_000, n_factors=1, min_cells=1)
+CONFIG = EffectConfig(window=20_000, n_factors=0, min_cells=1)
 SHAPE = (8, 64)
 """Genes and variants of one padded batch, as the estimator makes them."""
 
@@ -45,7 +46,7 @@ def cells() -> ad.AnnData:
     random = np.random.default_rng(1)
     donor = np.repeat(np.arange(N_DONORS), 4)
     rate = np.full((len(donor), N_GENES), 20.0)
-    rate[:, 0] *= (2.0 ** (1.5 * genotypes().alleles[2])).mean(1)[donor]
+    rate[:, 0] *= (2.0 ** (2.0 * genotypes().alleles[2])).mean(1)[donor]
     obs = pd.DataFrame({"donor": [f"D{i}" for i in donor]}, index=[f"c{i}" for i in range(len(donor))])
     var = pd.DataFrame(index=[f"g{i}" for i in range(N_GENES)])
     return ad.AnnData(sparse.csr_matrix(random.poisson(rate).astype("f")), obs=obs, var=var)
@@ -136,7 +137,7 @@ class SusieCase(Case):
     def padding(self, model: EffectModel) -> Iterator[Pair]:
         def solve(problem: EffectProblem) -> Any:
             posterior = self.solve(problem)
-            found = {"coefficients": (posterior.alpha * posterior.mean).sum(1), "v": posterior.prior_variance}
+            found = {"coefficients": susie_coefficients(posterior), "present": posterior.present}
             return {name: np.asarray(x)[:N_GENES, :N_VARIANTS] for name, x in found.items()}
 
         yield from padded_and_plain(solve)

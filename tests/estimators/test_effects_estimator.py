@@ -99,6 +99,20 @@ def test_planted_effects_are_found_with_their_sign_and_size(model: EffectModel) 
     assert set(called.loc[called["cell_type"] == "B", "gene"]) == {"g0"}
 
 
+def test_donors_differ_by_what_was_planted(model: EffectModel, geno: Genotypes) -> None:
+    sd = model.donor_sd
+    assert list(sd.index) == [f"g{i}" for i in range(N_GENES)]
+    assert set(sd.columns) == {"all", "B", "T"}
+    plain = sd.loc[[f"g{i}" for i in range(1, 15)], ["B", "T"]].to_numpy()
+    assert plain.mean() == pytest.approx(0.1 / np.log(2), abs=0.05)
+    copies = np.where(geno.alleles < 0, 0, geno.alleles)
+    for gene, variant, delta, types in (("g0", 2, 1.5, ["B", "T"]), ("g15", 55, -1.5, ["T"])):
+        factor = (2.0 ** (delta * copies[variant])).mean(1)
+        variance = (factor.var() / factor.mean() ** 2 + 1) * np.exp(0.1**2) - 1
+        np.testing.assert_allclose(sd.loc[gene, types], np.sqrt(np.log1p(variance)) / np.log(2), rtol=0.25)
+    assert sd.loc["g15", "B"] < 0.6 * sd.loc["g15", "T"]
+
+
 def test_permuted_donors_give_no_egenes(geno: Genotypes, genes: pd.DataFrame) -> None:
     model = EffectModel.fit(cells_of(geno, permuted=True), geno, genes, labels_key="cell_type", config=CONFIG)
     assert not model.egenes()["is_egene"].any()
@@ -109,7 +123,8 @@ def test_draws_are_coherent_and_seeded(model: EffectModel) -> None:
     first, again, other = model.sample(3), model.sample(3), model.sample(4)
     pd.testing.assert_frame_equal(first, again)
     assert not first.equals(other)
-    assert list(first.columns) == ["gene", "variant", "cell_type", "log2_afc"]
+    assert list(first.columns) == ["gene", "variant", "cell_type", "log2_afc", "lfsr"]
+    assert first["lfsr"].between(0, 1).all()
     assert set(first["cell_type"]) == {"T", "B"}
     assert not first.duplicated(["gene", "variant", "cell_type"]).any()
     drawn = [model.sample(s).query("gene == 'g15' and variant == 'v55'") for s in range(30)]
@@ -151,6 +166,7 @@ def test_haploid_alternate_counts_as_homozygous(model: EffectModel) -> None:
 
 
 def test_round_trip(model: EffectModel, geno: Genotypes, tmp_path: Path) -> None:
+    pd.testing.assert_frame_equal(EffectModel.load(model.save(tmp_path / "sd")).donor_sd, model.donor_sd)
     model.save(tmp_path / "m")
     back = EffectModel.load(tmp_path / "m")
     pd.testing.assert_frame_equal(back.table(), model.table())

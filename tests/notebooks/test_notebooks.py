@@ -23,6 +23,10 @@ paired = None
 n_picked, n_strongest = 2, 4
 n_new, donor_numbers, heritabilities = 120, (120,), (0.1, 0.4)
 """,
+    "perturbation": """
+kang = None
+n_genes, embedding = 120, "pca"
+""",
     "haplotypes": """
 config = HaplotypeConfig(n_states=4, n_passes=2)
 """,

@@ -10,7 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import sparse, stats
 
 import genesim as gs
 from genesim.config.model import EffectConfig
@@ -160,6 +160,123 @@ def test_eqtl_is_solved_by_the_effect_model_and_not_with_donors_shuffled(made: P
     assert 0.3 < good["effect_slope"] < 1.3
     assert wrong["power"] < 0.2
     assert abs(wrong["effect_slope"]) < 0.2
+
+
+def dynamic_tests(folder: Path, of_slope: bool) -> pd.DataFrame:
+    """Each donor's pseudobulk in five bins of the state, regressed on the state; its slope (or level) on dosage.
+
+    The donor is the replicate, so that donors' own changes along the state are the noise of the test.
+    """
+    cells, genotypes = ad.read_h5ad(folder / "data.h5ad"), read_genotypes(folder / "genotypes.vcf.gz")
+    n, n_bins, state = genotypes.n_donors, 5, cells.obs["state"].to_numpy()
+    donor = pd.Index(genotypes.donors.astype(str)).get_indexer(pd.Index(cells.obs["donor"].astype(str)))
+    at = np.digitize(state, np.quantile(state, np.arange(1, n_bins) / n_bins))
+    ones = sparse.csr_matrix((np.ones(len(at)), (donor * n_bins + at, np.arange(len(at)))), (n * n_bins, len(at)))
+    sums = (ones @ cells.X).toarray()
+    depth = sums.sum(axis=1)
+    level = np.log2((sums + 0.5) / (depth[:, None] + 1)).reshape(n, n_bins, -1)
+    weight = depth.reshape(n, n_bins) / depth.reshape(n, n_bins).sum(axis=1, keepdims=True)
+    t = np.array([state[at == k].mean() for k in range(n_bins)])
+    away = t - (weight * t).sum(axis=1, keepdims=True)
+    slope = np.einsum("db,dbg->dg", weight * away, level) / (weight * away**2).sum(axis=1)[:, None]
+    response = slope if of_slope else np.einsum("db,dbg->dg", weight, level)
+    dosage = genotypes.alleles.sum(axis=2).astype(float)
+    common = np.minimum(dosage.mean(axis=1), 2 - dosage.mean(axis=1)) >= 0.1
+    contig, start = genotypes.variants["contig"].astype(str).to_numpy(), genotypes.variants["start"].to_numpy()
+    parts = []
+    for g in np.flatnonzero(cells.var["tested"]):
+        place = cells.var.iloc[g]
+        near = np.flatnonzero(common & (contig == str(place["contig"])) & (abs(start - place["tss"]) <= 250_000))
+        x, y = (v - v.mean(axis=-1, keepdims=True) for v in (dosage[near], response[:, g]))
+        r = x @ y / np.sqrt((x**2).sum(axis=1) * (y**2).sum())
+        p = 2 * stats.t.sf(np.abs(r) * np.sqrt((n - 2) / (1 - r**2)), n - 2)
+        part = pd.DataFrame({"variant": genotypes.variants.index[near], "p_value": p})
+        parts.append(part.assign(gene=cells.var_names[g], log2_afc_slope=x @ y / (x**2).sum(axis=1)))
+    return pd.concat(parts)
+
+
+def test_dynamic_eqtls_are_solved_by_slopes_of_donors_and_not_by_static_calls(made: Path) -> None:
+    folder = made / "eqtl_dynamic"
+    scores = gs.score_benchmark(folder, dynamic_tests(folder, of_slope=True)).set_index("metric")
+    good, null = scores["value"], scores["null"]
+    wrong = values(gs.score_benchmark(folder, dynamic_tests(folder, of_slope=False)))
+    assert good["power"] > 0.5
+    assert good["false_discovery_rate"] < 0.2
+    assert good["slope_correlation"] > 0.8
+    assert null["power"] < 0.4
+    assert null["false_discovery_rate"] > 0.4
+    assert abs(null["slope_correlation"]) < 0.4
+    assert wrong["false_discovery_rate"] > 0.4  # static effects are as many
+
+
+@pytest.mark.slow
+def test_specific_eqtls_are_solved_by_the_joint_fit_and_not_by_calls_without_types(made: Path) -> None:
+    folder = made / "eqtl_specific"
+    cells, genotypes = ad.read_h5ad(folder / "data.h5ad"), read_genotypes(folder / "genotypes.vcf.gz")
+    cells = cells[:, cells.var["tested"]].copy()
+    config = EffectConfig(window=250_000, n_factors=0, n_effects=1, n_permutations=50)
+    model = EffectModel.fit(cells, genotypes, cells.var[["contig", "tss"]], labels_key="cell_type", config=config)
+    calls = model.egenes()
+    calls = calls.assign(variant=calls["top_variant"])
+    own = calls[calls["cell_type"] != "all"]
+    good = values(gs.score_benchmark(folder, own[["gene", "variant", "cell_type", "q_value"]]))
+    # Calls on all cells, presented as calls in each of the types.
+    types = pd.DataFrame({"cell_type": own["cell_type"].unique()})
+    pooled = calls.loc[calls["cell_type"] == "all", ["gene", "variant", "q_value"]].merge(types, how="cross")
+    wrong = values(gs.score_benchmark(folder, pooled))
+    assert good["power"] > 0.5
+    assert good["false_discovery_rate"] < 0.2
+    assert wrong["false_discovery_rate"] > 0.5
+
+
+def test_batches_are_integrated_by_combat_and_not_by_components_alone(tmp_path: Path) -> None:
+    import scanpy as sc
+
+    # Easy batches differ so little that components alone keep the types apart.
+    folder = gs.make_benchmark("batch", tmp_path / "batch", difficulty="hard", seed=3)
+    cells = ad.read_h5ad(folder / "data.h5ad")
+    sc.pp.normalize_total(cells, target_sum=1e3)
+    sc.pp.log1p(cells)
+    found = {}
+    for method in ("components", "combat"):
+        if method == "combat":
+            cells.X = cells.X.toarray()
+            sc.pp.combat(cells, key="batch")
+        sc.pp.pca(cells, n_comps=15, random_state=0)
+        table = pd.DataFrame(cells.obsm["X_pca"], columns=[f"dim_{i + 1}" for i in range(15)])
+        found[method] = values(gs.score_benchmark(folder, table.assign(cell=cells.obs_names)))
+    assert found["combat"]["type_ari"] > found["components"]["type_ari"]
+    assert found["combat"]["type_ari"] > 0.9
+    assert found["combat"]["batch_mixing"] > 0.8
+    assert found["components"]["batch_mixing"] < 0.6
+
+
+def test_de_is_solved_by_pydeseq2(made: Path) -> None:
+    pytest.importorskip("pydeseq2", reason="pydeseq2 is in the dev group; install it to solve DE by a public tool")
+    from pydeseq2.dds import DeseqDataSet
+    from pydeseq2.ds import DeseqStats
+
+    cells = ad.read_h5ad(made / "de" / "data.h5ad")
+    parts = []
+    for name in cells.obs["cell_type"].unique():
+        part = cells[cells.obs["cell_type"] == name]
+        counts = pd.DataFrame(part.X.toarray(), columns=cells.var_names)
+        counts = counts.groupby(part.obs["donor"].astype(str).to_numpy()).sum()
+        counts = counts.loc[:, counts.sum() >= 20]
+        group = part.obs.groupby(part.obs["donor"].astype(str))["group"].first().astype(str)
+        sheet = pd.DataFrame({"group": group.reindex(counts.index)})
+        fit = DeseqDataSet(counts=counts, metadata=sheet, design="~group", n_cpus=1, quiet=True)
+        fit.deseq2()
+        test = DeseqStats(fit, contrast=["group", "case", "control"], n_cpus=1, quiet=True)
+        test.summary()
+        found = test.results_df[["pvalue", "log2FoldChange"]].dropna()
+        found.columns = ["p_value", "log2_fold_change"]
+        parts.append(found.rename_axis("gene").reset_index().assign(cell_type=str(name)))
+    good = values(gs.score_benchmark(made / "de", pd.concat(parts)))
+    assert good["auprc"] > 0.6
+    assert good["power"] > 0.5
+    assert good["false_discovery_rate"] < 0.15
+    assert good["log2_fold_change_correlation"] > 0.9
 
 
 def test_the_counts_of_doublets_rare_cells_and_networks_carry_the_truth(made: Path) -> None:

@@ -26,6 +26,7 @@ RULES = {
     "evaluate",
     "report",
 }
+PERTURBATION_RULES = {"train_perturbation", "perturb", "perturbation_effects"}
 
 
 def snakemake(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -76,6 +77,7 @@ def test_shards_of_haplotypes_are_fitted_by_jobs_of_their_own_and_joined(tmp_pat
         ("seed=-1", "key 'seed' is -1"),
         ("models={haplotypes: {n_stats: 3}}", "unknown key 'models.haplotypes.n_stats' -> did you mean 'n_states'?"),
         ("inputs={h5ad: a.h5ad, vcf: b.vcf.gz}", "key 'inputs.contigs' is empty"),
+        ("perturbation={h5ad: a.h5ad}", "key 'perturbation.sweep' is empty"),
     ],
 )
 def test_a_bad_value_fails_before_the_dag_with_its_key(config: str, said: str) -> None:
@@ -116,7 +118,7 @@ def test_a_missing_input_is_named(tmp_path: Path) -> None:
 
 def test_every_rule_declares_what_a_cluster_and_a_reader_need() -> None:
     blocks = rule_blocks()
-    assert set(blocks) == RULES | {"train_haplotypes_shard"}
+    assert set(blocks) == RULES | {"train_haplotypes_shard", *PERTURBATION_RULES}
     for name, block in blocks.items():
         for directive in ("output", "log", "benchmark", "conda", "threads", "resources", "shell"):
             assert re.search(rf"^ +{directive}:$|^ +{directive}: \S", block, re.M), f"{name} has no {directive}"

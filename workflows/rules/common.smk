@@ -12,12 +12,14 @@ except ConfigError as error:
     raise WorkflowError(str(error)) from error
 PATHS = RUN.pathvars.resolved()
 RESULTS = PATHS["results"]
-CONTIGS = list(INPUTS.contigs)
+CONTIGS = [] if INPUTS is None else list(INPUTS.contigs)
+PERTURBATIONS = {} if RUN.perturbation is None else RUN.perturbation.requests()
 
 
 wildcard_constraints:
-    contig="|".join(map(re.escape, CONTIGS)),
+    contig="|".join(map(re.escape, CONTIGS)) or "none",
     shard=r"\d+",
+    perturbation="|".join(map(re.escape, PERTURBATIONS)) or "none",
 
 
 def section(*names, **parts):
@@ -42,19 +44,38 @@ def models_section(name):
     return section(models={name: getattr(RUN.models, name).model_dump(mode="json")})
 
 
-INPUTS_SECTION = section(inputs=INPUTS.model_dump(mode="json"))
-# Reading a VCF takes long: it is not done again because, say, another column of the cells is used.
-GENOTYPES_SECTION = section(
-    inputs=INPUTS.model_dump(mode="json", include={"h5ad", "vcf", "genotypes", "phase"})
-)
 SCENARIO_SECTION = section("scenario")
+# Who is taken by case status depends on the genotypes of all contigs, so every contig's job needs all models.
+SCENARIO = RUN.resolved_scenario()
+IS_SAMPLED = SCENARIO.disease is not None and SCENARIO.disease.is_sampled
+JOINT_CONTIGS = CONTIGS if IS_SAMPLED else []
+# Donors of a VCF need no drawing.
+DRAWN_CONTIGS = CONTIGS if SCENARIO.population.vcf is None else []
 EXAMPLE_SECTION = section("example")
 EVALUATE_SECTION = section(
     "evaluate", models={"effects": RUN.models.effects.model_dump(mode="json")}
 )
 REPORT_SECTION = section("example", "report")
-RAW_FILES = [
-    str(p)
-    for p in (INPUTS.h5ad, INPUTS.vcf, INPUTS.donors, INPUTS.genes)
-    if p is not None
-]
+if INPUTS is not None:
+    # Kinship is read when effects are trained.
+    INPUTS_SECTION = section(inputs=INPUTS.model_dump(mode="json", exclude={"kinship"}))
+    # Reading a VCF takes long: it is not done again because, say, another column of the cells is used.
+    GENOTYPES_SECTION = section(
+        inputs=INPUTS.model_dump(
+            mode="json", include={"h5ad", "vcf", "genotypes", "phase"}
+        )
+    )
+    RAW_FILES = [
+        str(p)
+        for p in (INPUTS.h5ad, INPUTS.vcf, INPUTS.donors, INPUTS.genes)
+        if p is not None
+    ]
+if RUN.perturbation is not None:
+    # A longer sweep neither trains nor predicts again what is there.
+    SCREEN = RUN.perturbation.model_dump(mode="json", exclude={"sweep"})
+    TRAIN_PERTURBATION_SECTION = section(
+        perturbation={
+            k: v for k, v in SCREEN.items() if k not in ("controls", "n_cells")
+        }
+    )
+    PERTURB_SECTION = section(perturbation=SCREEN)

@@ -1,6 +1,9 @@
 rule simulate_genotypes:
     input:
         haplotypes="<results>/models/haplotypes/{contig}/manifest.sha256",
+        others=expand(
+            "<results>/models/haplotypes/{other}/manifest.sha256", other=JOINT_CONTIGS
+        ),
     output:
         "<results>/parts/simulated/{contig}/manifest.sha256",
     log:
@@ -30,8 +33,10 @@ rule simulate:
             "<results>/models/haplotypes/{contig}/manifest.sha256", contig=CONTIGS
         ),
         parts=expand(
-            "<results>/parts/simulated/{contig}/manifest.sha256", contig=CONTIGS
+            "<results>/parts/simulated/{contig}/manifest.sha256",
+            contig=DRAWN_CONTIGS,
         ),
+        given=SCENARIO.population.vcf or [],
     output:
         "<results>/sim/sim.vcf.gz",
         "<results>/sim/sim.vcf.gz.tbi",

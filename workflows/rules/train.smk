@@ -107,6 +107,7 @@ else:
 rule train_effects:
     input:
         cohort="<results>/cohort/manifest.sha256",
+        kinship=[str(INPUTS.kinship)] if INPUTS.kinship else [],
     output:
         "<results>/models/effects/manifest.sha256",
     log:
@@ -122,7 +123,8 @@ rule train_effects:
     params:
         config=models_section("effects"),
         cohort=lambda wildcards, input: folder(input.cohort),
+        kinship=["--kinship", str(INPUTS.kinship)] if INPUTS.kinship else [],
         out=lambda wildcards, output: folder(output[0]),
     shell:
         "genesim train effects --config {params.config:q} --cohort {params.cohort:q}"
-        " --out {params.out:q} > {log:q} 2>&1"
+        " --out {params.out:q} {params.kinship:q} > {log:q} 2>&1"

@@ -13,9 +13,9 @@ from genesim.models.effects.problem import EffectProblem
 from genesim.models.effects.susie import SusiePosterior
 
 
-def susie_coefficients(posterior: SusiePosterior) -> Float[Array, "gene variant"]:
-    """Posterior mean coefficient of each scaled column."""
-    return (posterior.alpha * posterior.mean).sum(1)
+def susie_coefficients(posterior: SusiePosterior, cell_type: int = 0) -> Float[Array, "gene variant"]:
+    """Posterior mean coefficient of each scaled column, in one of the cell types that were fitted together."""
+    return (posterior.present[..., None] * posterior.alpha * posterior.mean[..., cell_type]).sum(1)
 
 
 def zero_coefficients(problem: EffectProblem) -> Float[Array, "gene variant"]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import ndtr
 
 from genesim.models.effects.posterior import EffectPosterior
 
@@ -61,5 +62,14 @@ def combine_sizes(
     new_mean = np.where(use, (own * mean + other * b) / (own + other), mean)
     new_sd = np.where(use, (own + other) ** -0.5, sd)
     dtype = posterior.mean.dtype
-    changed = replace(posterior, mean=new_mean.astype(dtype), sd=new_sd.astype(dtype))
+    # The probability that the type has the effect stays; its sign follows the new size.
+    has = posterior.positive + posterior.negative
+    up = ndtr(new_mean / np.where(new_sd > 0, new_sd, 1.0))
+    changed = replace(
+        posterior,
+        mean=new_mean.astype(dtype),
+        sd=new_sd.astype(dtype),
+        positive=np.where(use, has * up, posterior.positive).astype(dtype),
+        negative=np.where(use, has * (1 - up), posterior.negative).astype(dtype),
+    )
     return Combined(changed, int(use.sum()), int((known & chosen & conflict).sum()), skipped)

@@ -26,25 +26,27 @@ class CredibleSet:
 
 def credible_sets(
     alpha: np.ndarray,
-    prior_variance: np.ndarray,
+    present: np.ndarray,
     genotype: np.ndarray,
     coverage: float = 0.95,
     min_purity: float = 0.5,
+    min_present: float = 0.9,
     max_checked: int = 100,
 ) -> list[CredibleSet]:
     """Credible sets of one gene (Wang et al. 2020, section 3.2.2; purity after their section 3.4).
 
     Args:
-        alpha: effect x variant.
-        prior_variance: Per effect; effects at 0 are off.
+        alpha: effect x variant; sums to 1 for each effect.
+        present: Probability that each effect exists.
         genotype: donor x variant, projected as in `EffectProblem` (columns scaled).
         coverage: Posterior mass wanted.
         min_purity: Sets below it are dropped.
+        min_present: So are effects that exist with less probability.
         max_checked: Purity uses this many evenly spaced members of a larger set.
     """
     found: list[CredibleSet] = []
     seen: set[tuple[int, ...]] = set()
-    for effect in np.flatnonzero(prior_variance > 0):
+    for effect in np.flatnonzero(present >= min_present):
         order = np.argsort(-alpha[effect], kind="stable")
         mass = np.cumsum(alpha[effect][order])
         size = int(np.searchsorted(mass, coverage)) + 1

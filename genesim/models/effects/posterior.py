@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
+from scipy.special import ndtr
+
+_NONE = np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -12,12 +15,17 @@ class EffectPosterior:
     """Single effects of many genes in one cell type; log2 fold change per alternate allele copy.
 
     Rows (one per gene, effect and plausible variant; sorted by gene, effect, variant):
-        gene, effect, variant: Indices. `alpha` sums to at most 1 within a (gene, effect); what is missing is the
-            probability of no effect (a fit has none missing).
+        gene, effect, variant: Indices.
+        alpha: Probability that the effect exists and sits at the variant; within a (gene, effect) it sums to the
+            probability that the effect exists.
         mean, sd: Of the effect's size, given that it sits at the variant.
         credible_set: Number of the credible set (from 1) of that effect holding the variant, or 0.
+        positive, negative: Probabilities of the size's sign, given that it sits there; together below 1 where
+            other types may have the effect and this one not. By default those of N(mean, sd^2).
+        z: Estimate over standard error at the variant, of what the gene's other effects leave.
+        per_copy: log2 units a copy for one unit a scaled column; with z, what joint draws need (`draws`).
     Genes:
-        p_value: Of any association (Cauchy combination of all variants' t tests); NaN without variants.
+        p_value: Of any association (largest correlation against permuted donors); NaN without variants.
         top_variant: Variant of smallest p-value, -1 without variants.
         top_slope: Least-squares slope of that variant alone.
         residual_sd: Of the response, in log2 units at mean weight.
@@ -45,12 +53,22 @@ class EffectPosterior:
     set_coverage: np.ndarray
     set_purity: np.ndarray
     set_log_bayes_factor: np.ndarray
+    positive: np.ndarray = field(default_factory=lambda: _NONE)
+    negative: np.ndarray = field(default_factory=lambda: _NONE)
+    z: np.ndarray = field(default_factory=lambda: _NONE)
+    per_copy: np.ndarray = field(default_factory=lambda: _NONE)
+
+    def __post_init__(self) -> None:
+        if len(self.positive) != len(self.mean):
+            above = ndtr(self.mean / np.maximum(self.sd, 1e-12))
+            object.__setattr__(self, "positive", above)
+            object.__setattr__(self, "negative", 1 - above)
 
     def to_dict(self) -> dict[str, np.ndarray]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
-def _groups(posterior: EffectPosterior) -> tuple[np.ndarray, np.ndarray]:
+def effect_groups(posterior: EffectPosterior) -> tuple[np.ndarray, np.ndarray]:
     """Start row of each (gene, effect), and the group of each row."""
     if not len(posterior.gene):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -59,21 +77,26 @@ def _groups(posterior: EffectPosterior) -> tuple[np.ndarray, np.ndarray]:
 
 
 def marginal_effects(posterior: EffectPosterior) -> dict[str, np.ndarray]:
-    """Per gene and variant: PIP, posterior mean and standard deviation of the total effect, credible set.
+    """Per gene and variant: PIP in this type, mean and sd of the total effect, credible set, local false sign rate.
 
     Effects are independent in the approximate posterior, so the variance of their sum is the sum of
-    alpha (sd^2 + mean^2) - (alpha mean)^2. The lowest set number wins where sets overlap.
+    alpha (sd^2 + mean^2) - (alpha mean)^2. The lowest set number wins where sets overlap;
+    `lfsr` is that of the gene's effect which likeliest sits there.
     """
     key = posterior.gene.astype(np.int64) << 32 | posterior.variant.astype(np.int64)
     distinct, inverse = np.unique(key, return_inverse=True)
     n = len(distinct)
     a, m = posterior.alpha.astype(np.float64), posterior.mean.astype(np.float64)
-    absent = np.bincount(inverse, np.log1p(-np.minimum(a, 1 - 1e-12)), n)
+    # An effect that other types have may be absent here.
+    here = a * np.minimum(posterior.positive + posterior.negative, 1.0)
+    absent = np.bincount(inverse, np.log1p(-np.minimum(here, 1 - 1e-12)), n)
     variance = np.bincount(inverse, a * (posterior.sd.astype(np.float64) ** 2 + m**2) - (a * m) ** 2, n)
     number = np.full(n, np.iinfo(np.int32).max)
     inside = posterior.credible_set > 0
     np.minimum.at(number, inverse[inside], posterior.credible_set[inside])
     number[number == np.iinfo(np.int32).max] = 0
+    order = np.lexsort((posterior.alpha, inverse))
+    last = order[np.r_[np.flatnonzero(np.diff(inverse[order])), len(order) - 1]] if len(order) else order
     return {
         "gene": distinct >> 32,
         "variant": distinct & 0xFFFFFFFF,
@@ -81,39 +104,19 @@ def marginal_effects(posterior: EffectPosterior) -> dict[str, np.ndarray]:
         "mean": np.bincount(inverse, a * m, n),
         "sd": np.sqrt(np.maximum(variance, 0)),
         "credible_set": number,
+        "lfsr": local_false_sign_rates(posterior)[last],
     }
 
 
-def draw_effects(
-    posterior: EffectPosterior, position: np.ndarray, normal: np.ndarray, credible_only: bool = False
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One draw of all effects: for each single effect a variant j ~ alpha, then a size ~ N(mean_j, sd_j^2).
+def local_false_sign_rates(posterior: EffectPosterior) -> np.ndarray:
+    """Of the single effect of each row: the probability that it does not have its likelier sign (or does not exist).
 
-    Args:
-        posterior: Fitted effects.
-        position: Uniform numbers, gene x effect; the variant is the inverse of the cumulated alpha in genomic
-            order, so the same numbers in two cell types give the same variant where the posteriors agree.
-        normal: Standard normal numbers, gene x effect.
-        credible_only: Leave out single effects without a credible set.
-
-    Returns:
-        gene, variant, size; one row each effect.
+    Stephens 2017, Biostatistics 18:275; one number a (gene, effect), repeated over its rows.
     """
-    start, _ = _groups(posterior)
-    if not len(start):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-    total = np.cumsum(posterior.alpha.astype(np.float64))
-    before = np.r_[0.0, total[start[1:] - 1]]
-    end = np.r_[start[1:], len(total)] - 1
-    gene, effect = posterior.gene[start], posterior.effect[start].astype(np.int64)
-    mass = total[end] - before
-    whole = mass > 1 - 1e-3  # else the fit's rounding; a posterior made of a table may leave room for no effect
-    drawn = whole | (position[gene, effect] < mass)
-    wanted = before + position[gene, effect] * np.where(whole, mass, 1.0)
-    row = np.clip(np.searchsorted(total, wanted, side="right"), start, end)
-    size = posterior.mean[row] + posterior.sd[row] * normal[gene, effect]
-    kept = drawn & (np.maximum.reduceat(posterior.credible_set, start) > 0 if credible_only else True)
-    return gene[kept], posterior.variant[row][kept], size[kept].astype(np.float64)
+    _, group = effect_groups(posterior)
+    n = int(group[-1]) + 1 if len(group) else 0
+    up, down = (np.bincount(group, posterior.alpha * side, n) for side in (posterior.positive, posterior.negative))
+    return np.clip(1 - np.maximum(up, down), 0.0, 1.0)[group]
 
 
 def genetic_values(posterior: EffectPosterior, dosage: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -129,7 +132,7 @@ def genetic_values(posterior: EffectPosterior, dosage: np.ndarray, centre: np.nd
     """
     n_genes, n_donors = len(posterior.p_value), dosage.shape[1]
     mean, variance = np.zeros((n_genes, n_donors)), np.zeros((n_genes, n_donors))
-    start, _ = _groups(posterior)
+    start, _ = effect_groups(posterior)
     for first, last in zip(start, np.r_[start, len(posterior.gene)][1:], strict=True):
         rows = slice(first, last)
         x = dosage[posterior.variant[rows]] - centre[posterior.variant[rows], None]

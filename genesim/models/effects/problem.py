@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from genesim.models.effects.kinship import Families, whitener
+
 # Columns keeping less than this share of their variance after projection are collinear with the covariates.
 MIN_VARIANCE_LEFT = 1e-3
 
@@ -56,12 +58,31 @@ def orthonormal_covariates(covariates: np.ndarray, present: np.ndarray) -> np.nd
     return u[:, s > s.max() * 1e-6]
 
 
-def _one_problem(response: Array, weight: Array, dosage: Array, covariates: Array, prior: Array) -> EffectProblem:
+def _one_problem(
+    response: Array,
+    weight: Array,
+    dosage: Array,
+    covariates: Array,
+    prior: Array,
+    families: Families | None,
+    heritability: Array | None,
+) -> EffectProblem:
     n = (weight > 0).sum()
     weight = weight * n / jnp.maximum(weight.sum(), 1e-12)
     root = jnp.sqrt(weight)[:, None]
     centre = weight @ dosage / jnp.maximum(n, 1)
-    c = covariates * root
+    if families is None or heritability is None:
+
+        def whiten(a: Array) -> Array:
+            return a * root
+
+    else:
+        white = whitener(families, heritability, weight)
+
+        def whiten(a: Array) -> Array:
+            return white(families, a)
+
+    c = whiten(covariates)
     gram = c.T @ c + 1e-6 * jnp.eye(c.shape[1])
     factor = jax.scipy.linalg.cho_factor(gram)
 
@@ -69,8 +90,8 @@ def _one_problem(response: Array, weight: Array, dosage: Array, covariates: Arra
         a = a - c @ jax.scipy.linalg.cho_solve(factor, c.T @ a)
         return a - c @ jax.scipy.linalg.cho_solve(factor, c.T @ a)  # twice: single precision
 
-    y = project(response[:, None] * root)[:, 0]
-    x0 = (dosage - centre) * root
+    y = project(whiten(response[:, None]))[:, 0]
+    x0 = whiten(dosage - centre)
     x = project(x0)
     rank = (jnp.abs(covariates).max(0) > 0).sum()  # zero columns pad the covariates
     dof = jnp.maximum(n - rank, 1).astype(y.dtype)
@@ -89,6 +110,8 @@ def make_problem(
     dosage: Float[Array, "gene donor variant"],
     covariates: Float[Array, "donor rank"],
     prior: Float[Array, "gene variant"],
+    families: Families | None = None,
+    heritability: Float[Array, " gene"] | None = None,
 ) -> EffectProblem:
     """Project the covariates out of response and dosages under each gene's donor weights.
 
@@ -98,5 +121,10 @@ def make_problem(
         dosage: Alternate allele copies, no NaN.
         covariates: From `orthonormal_covariates`, intercept included; zero columns pad.
         prior: Any non-negative numbers; 0 pads a variant. A variant without variance gets 0.
+        families: Relatives; their shared variance is whitened out first (`models.effects.kinship`). None: there are
+            none.
+        heritability: Share of each gene's residual variance that follows kinship; with `families`.
     """
-    return jax.vmap(_one_problem, in_axes=(0, 0, 0, None, 0))(response, weight, dosage, covariates, prior)
+    return jax.vmap(_one_problem, in_axes=(0, 0, 0, None, 0, None, 0))(
+        response, weight, dosage, covariates, prior, families, heritability
+    )

@@ -11,7 +11,7 @@ import numpy as np
 COUNT_OFFSET = 2.0
 
 # Fewer donors with a count than this (or than half of all donors, where that is less) leave a gene untested: a
-# handful of non-zero donors, carriers of one rare haplotype by chance, makes t tests reject up to six times too often.
+# handful of non-zero donors, carriers of one rare haplotype by chance, gives false credible sets five times as often.
 MIN_DONORS_EXPRESSING = 30
 
 

@@ -1,4 +1,4 @@
-"""Fit every gene of one cell type: grouped by window size, padded, in compiled batches."""
+"""Fit every gene, in one cell type or several at once: grouped by window size, padded, in compiled batches."""
 
 from __future__ import annotations
 
@@ -8,19 +8,28 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import stdtr
 
+from genesim import rng
 from genesim.config.model import EffectConfig
 from genesim.console import progress
 from genesim.models.effects.baselines import marginal_correlation
 from genesim.models.effects.credible import credible_sets
+from genesim.models.effects.draws import SharedPrior
+from genesim.models.effects.kinship import Families
+from genesim.models.effects.learning import learn_mixture
+from genesim.models.effects.mixture import EffectMixture
+from genesim.models.effects.permutation import gene_p_values, permutations
 from genesim.models.effects.posterior import EffectPosterior
 from genesim.models.effects.problem import EffectProblem, make_problem
 from genesim.models.effects.susie import SusiePosterior, fit_susie
 
 # Plausible variants of an effect: the fewest that hold this mass.
 _MASS_KEPT = 0.99
+# Effects that hardly exist are not kept: each would need a row a variant of its window.
+_MIN_PRESENT = 0.05
 _BYTES_PER_BATCH = 512 * 2**20
+# Genes that teach the prior; more change it little.
+_GENES_LEARNED = 512
 
 PriorOf = Callable[[int, np.ndarray], np.ndarray]
 
@@ -33,20 +42,14 @@ def padded_size(n: int) -> int:
     return size
 
 
-def cauchy_combination(p: np.ndarray) -> float:
-    """One p-value from many dependent ones (ACAT; Liu & Xie 2020, J. Am. Stat. Assoc. 115:393)."""
-    p = np.clip(p, 1e-300, 1 - 1e-15)
-    # tan((1/2 - p) pi) loses its digits at tiny p, where it is 1/(p pi).
-    score = np.where(p < 1e-15, 1 / (p * np.pi), np.tan((0.5 - p) * np.pi)).mean()
-    return float(1 / (score * np.pi)) if score > 1e15 else float(0.5 - np.arctan(score) / np.pi)
-
-
-def batches(windows: Sequence[np.ndarray], n_donors: int, at_most: int) -> Iterator[tuple[np.ndarray, int, int]]:
+def batches(
+    windows: Sequence[np.ndarray], n_donors: int, at_most: int, n_types: int = 1
+) -> Iterator[tuple[np.ndarray, int, int]]:
     """Genes of each batch, its padded numbers of genes and variants; genes without variants have none."""
     sizes = np.array([padded_size(len(w)) if len(w) else 0 for w in windows])
     for size in np.unique(sizes[sizes > 0]):
         genes = np.flatnonzero(sizes == size)
-        room = max(1, _BYTES_PER_BATCH // int(4 * n_donors * size))
+        room = max(1, _BYTES_PER_BATCH // int(4 * n_types * n_donors * size))
         width = min(at_most, room, max(8, 1 << (len(genes) - 1).bit_length()))
         for first in range(0, len(genes), width):
             yield genes[first : first + width], width, int(size)
@@ -60,22 +63,39 @@ def build_batch(
     covariates: np.ndarray,
     windows: Sequence[np.ndarray],
     dosage_of: Callable[[np.ndarray], np.ndarray],
-    prior_of: PriorOf | None = None,
+    families: Families | None = None,
+    heritability: np.ndarray | None = None,
+    prior_of: PriorOf | Sequence[PriorOf] | None = None,
 ) -> EffectProblem:
-    """The padded `EffectProblem` of some genes; see `fit_genes` for the arguments."""
+    """The padded `EffectProblem` of some genes; see `fit_genes` for the arguments.
+
+    With a leading axis of types in response, weight, covariates and heritability it is [gene, type, ...]; then
+    `prior_of` may be one for each type.
+    """
+    if response.ndim == 3:
+        shares = [None] * len(response) if heritability is None else list(heritability)
+        priors = list(prior_of) if isinstance(prior_of, Sequence) else [prior_of] * len(response)
+        each = [
+            build_batch(genes, shape, y, w, c, windows, dosage_of, families, h, p)
+            for y, w, c, h, p in zip(response, weight, covariates, shares, priors, strict=True)
+        ]
+        return jax.tree.map(lambda *a: jnp.stack(a, 1), *each)
     width, size = shape
+    weigh = prior_of[0] if isinstance(prior_of, Sequence) else prior_of
     n_donors = response.shape[1]
     x = np.zeros((width, n_donors, size), np.float32)
     prior = np.zeros((width, size), np.float32)
     y, w = np.zeros((width, n_donors), np.float32), np.zeros((width, n_donors), np.float32)
+    h2 = np.zeros(width, np.float32)
     union, inverse = np.unique(np.concatenate([windows[g] for g in genes]), return_inverse=True)
     dosage = dosage_of(union)
     offset = 0
     for i, gene in enumerate(genes):
         n = len(windows[gene])
         x[i, :, :n] = dosage[inverse[offset : offset + n]].T
-        prior[i, :n] = 1.0 / n if prior_of is None else prior_of(int(gene), windows[gene])
+        prior[i, :n] = 1.0 / n if weigh is None else weigh(int(gene), windows[gene])
         y[i], w[i] = response[gene], weight[gene]
+        h2[i] = 0 if heritability is None else heritability[gene]
         offset += n
     return make_problem(
         jnp.asarray(y),
@@ -83,107 +103,232 @@ def build_batch(
         jnp.asarray(x),
         jnp.asarray(covariates, jnp.float32),
         jnp.asarray(prior),
+        families,
+        None if families is None else jnp.asarray(h2),
     )
 
 
 class _Collector:
-    """Gathers rows of `EffectPosterior` gene by gene."""
+    """Gathers rows of `EffectPosterior` gene by gene, for all types at once."""
 
-    def __init__(self, n_genes: int) -> None:
+    def __init__(self, n_types: int, n_genes: int) -> None:
         self.rows: dict[int, list[tuple[Any, ...]]] = {}
-        self.sets: dict[int, list[tuple[int, float, float, float]]] = {}
-        self.p_value = np.full(n_genes, np.nan)
-        self.top_variant = np.full(n_genes, -1, np.int64)
-        self.top_slope = np.zeros(n_genes)
-        self.residual_sd = np.full(n_genes, np.nan)
-        self.n_donors = np.zeros(n_genes, np.int64)
-        self.n_variants = np.zeros(n_genes, np.int64)
-        self.n_sets = np.zeros(n_genes, np.int64)
+        self.sets: list[list[tuple[int, int, float, float, float]]] = [[] for _ in range(n_types)]
+        shape = (n_types, n_genes)
+        self.p_value = np.full(shape, np.nan)
+        self.top_variant = np.full(shape, -1, np.int64)
+        self.top_slope = np.zeros(shape)
+        self.residual_sd = np.full(shape, np.nan)
+        self.n_donors = np.zeros(shape, np.int64)
+        self.n_variants = np.zeros(shape, np.int64)
+        self.n_sets = np.zeros(shape, np.int64)
+        self.unit = np.ones(n_genes)
+        self.precision = np.zeros((n_genes, n_types))
+        self.inverse = np.tile(np.eye(n_types), (n_genes, 1, 1))
 
-    def add(
+    def test(
         self,
+        kind: int,
         gene: int,
         window: np.ndarray,
         problem: EffectProblem,
-        fit: SusiePosterior,
+        residual_variance: float,
         r: np.ndarray,
+        p_value: float,
         n_donors: int,
-        config: EffectConfig,
     ) -> None:
-        """Record one gene; `problem` and `fit` are its slices, as NumPy."""
+        """Record the single-variant tests of one gene in one type; `problem` is its slice, as NumPy."""
         n = len(window)
         used = np.asarray(problem.prior[:n]) > 0
         if not used.any():
             return
-        dof = max(float(problem.dof) - 1, 1.0)
-        r = r[:n].astype(np.float64)  # single precision would lose small and large p-values alike
-        t = np.abs(r) * np.sqrt(dof / np.maximum(1 - r**2, 1e-12))
-        p = np.where(used, 2 * stdtr(dof, -t), 1.0)
-        top = int(np.argmin(np.where(used, p, np.inf)))
+        r = r[:n].astype(np.float64)
+        top = int(np.argmax(np.where(used, np.abs(r), -1.0)))
         scale = np.asarray(problem.scale[:n])
         spread = np.sqrt((np.asarray(problem.response) ** 2).sum() / float(problem.dof))
-        self.p_value[gene] = cauchy_combination(p[used])
-        self.top_variant[gene] = window[top]
-        self.top_slope[gene] = r[top] * spread / scale[top]
-        self.residual_sd[gene] = np.sqrt(float(fit.residual_variance))
-        self.n_donors[gene], self.n_variants[gene] = n_donors, used.sum()
-        alpha, mean, sd = (np.asarray(a)[:, :n] for a in (fit.alpha, fit.mean, fit.sd))
-        variance = np.asarray(fit.prior_variance)
-        found = credible_sets(alpha, variance, np.asarray(problem.genotype)[:, :n], config.coverage, config.min_purity)
-        self.n_sets[gene] = len(found)
-        self.sets[gene] = [
-            (i, c.coverage, c.purity, float(fit.log_bayes_factor[c.effect])) for i, c in enumerate(found, 1)
+        at = kind, gene
+        self.p_value[at] = p_value
+        self.top_variant[at] = window[top]
+        self.top_slope[at] = r[top] * spread / scale[top]
+        self.residual_sd[at] = np.sqrt(residual_variance)
+        self.n_donors[at], self.n_variants[at] = n_donors, used.sum()
+
+    def add(
+        self, gene: int, window: np.ndarray, problem: EffectProblem, fit: SusiePosterior, config: EffectConfig
+    ) -> None:
+        """Record the single effects of one gene; `problem` [type, ...] and `fit` are its slices, as NumPy."""
+        n = len(window)
+        seen = np.asarray(problem.prior)[:, :n] > 0
+        if not seen.any():
+            return
+        self.unit[gene], self.precision[gene], self.inverse[gene] = (
+            fit.geometry.unit,
+            fit.geometry.precision,
+            fit.geometry.inverse,
+        )
+        alpha, present = np.asarray(fit.alpha)[:, :n], np.asarray(fit.present)
+        sizes = [np.asarray(a)[:, :n] for a in (fit.mean, fit.sd, fit.positive, fit.negative, fit.z)]
+        scale = _scales(np.asarray(problem.scale)[:, :n], seen)
+        widest = int(np.argmax(seen.sum(1) + np.asarray(problem.dof) / 1e6))
+        found = credible_sets(
+            alpha,
+            present,
+            np.asarray(problem.genotype)[widest, :, :n],
+            config.coverage,
+            config.min_purity,
+            config.min_present,
+        )
+        # A type has the set if it has the effect, with a sign that is as sure as the effect's presence must be.
+        sure = [
+            present[c.effect] * np.maximum(*(alpha[c.effect] @ side[c.effect] for side in sizes[2:4]))
+            >= config.min_present
+            for c in found
         ]
-        members = {c.effect: (i, c.variants) for i, c in enumerate(found, 1)}
+        for i, (one, types) in enumerate(zip(found, sure, strict=True), 1):
+            self.n_sets[types, gene] += 1
+            for kind in np.flatnonzero(types):
+                self.sets[kind].append((gene, i, one.coverage, one.purity, float(fit.log_bayes_factor[one.effect])))
+        members = {c.effect: (i, c.variants, t) for i, (c, t) in enumerate(zip(found, sure, strict=True), 1)}
+        nobody = np.zeros(len(seen), bool)
         rows: list[tuple[Any, ...]] = []
-        for effect in np.flatnonzero(variance > 0):
+        for effect in np.flatnonzero(present >= min(_MIN_PRESENT, config.min_present)):
             order = np.argsort(-alpha[effect], kind="stable")
             mass = np.cumsum(alpha[effect][order])
-            number, inside = members.get(int(effect), (0, np.zeros(0, np.int64)))
+            number, inside, types = members.get(int(effect), (0, np.zeros(0, np.int64), nobody))
             kept = order[: min(int(np.searchsorted(mass, _MASS_KEPT)) + 1, n)]
             kept = np.union1d(kept, inside).astype(np.int64)
             a = alpha[effect][kept]
+            mean, sd, positive, negative, z = (a[effect][kept].T for a in sizes)
             rows.append(
                 (
                     int(effect),
                     window[kept],
-                    a / a.sum(),
-                    mean[effect][kept] / scale[kept],
-                    sd[effect][kept] / scale[kept],
-                    np.where(np.isin(kept, inside), number, 0),
+                    present[effect] * a / a.sum(),
+                    mean / scale[:, kept],
+                    sd / scale[:, kept],
+                    positive,
+                    negative,
+                    z,
+                    1 / scale[:, kept],
+                    np.where(np.isin(kept, inside) & types[:, None], number, 0),
                 )
             )
         self.rows[gene] = rows
 
-    def posterior(self) -> EffectPosterior:
+    def posteriors(self) -> list[EffectPosterior]:
+        """One a type; their rows are common: the same effects at the same variants."""
         flat = [(gene, *row) for gene in sorted(self.rows) for row in self.rows[gene]]
-        sets = [(gene, *s) for gene in sorted(self.sets) for s in self.sets[gene]]
 
         def column(i: int, dtype: type) -> np.ndarray:
             return np.concatenate([row[i] for row in flat]).astype(dtype) if flat else np.zeros(0, dtype)
 
         lengths = [len(row[2]) for row in flat]
-        return EffectPosterior(
-            gene=np.repeat([row[0] for row in flat], lengths).astype(np.int32),
-            effect=np.repeat([row[1] for row in flat], lengths).astype(np.int8),
-            variant=column(2, np.int32),
-            alpha=column(3, np.float32),
-            mean=column(4, np.float32),
-            sd=column(5, np.float32),
-            credible_set=column(6, np.int32),
-            p_value=self.p_value,
-            top_variant=self.top_variant,
-            top_slope=self.top_slope,
-            residual_sd=self.residual_sd,
-            n_donors=self.n_donors,
-            n_variants=self.n_variants,
-            n_sets=self.n_sets,
-            set_gene=np.array([s[0] for s in sets], np.int64),
-            set_number=np.array([s[1] for s in sets], np.int64),
-            set_coverage=np.array([s[2] for s in sets], np.float64),
-            set_purity=np.array([s[3] for s in sets], np.float64),
-            set_log_bayes_factor=np.array([s[4] for s in sets], np.float64),
+        common: dict[str, Any] = {
+            "gene": np.repeat(np.array([row[0] for row in flat], np.int32), lengths),
+            "effect": np.repeat(np.array([row[1] for row in flat], np.int8), lengths),
+            "variant": column(2, np.int32),
+            "alpha": column(3, np.float32),
+        }
+        tests = ("p_value", "top_variant", "top_slope", "residual_sd", "n_donors", "n_variants", "n_sets")
+        sizes = ("mean", "sd", "positive", "negative", "z", "per_copy", "credible_set")
+        facts = ("gene", "number", "coverage", "purity", "log_bayes_factor")
+        types = []
+        for c, found in enumerate(self.sets):
+            rows = {
+                name: np.concatenate([row[i][c] for row in flat]) if flat else np.zeros(0)
+                for i, name in enumerate(sizes, 4)
+            }
+            rows = {k: v.astype(np.int32 if k == "credible_set" else np.float32) for k, v in rows.items()}
+            order = sorted(found)
+            sets = {
+                f"set_{name}": np.array([s[i] for s in order], np.int64 if i < 2 else np.float64)
+                for i, name in enumerate(facts)
+            }
+            types.append(EffectPosterior(**common, **rows, **sets, **{name: getattr(self, name)[c] for name in tests}))
+        return types
+
+    def shared(self, mixture: EffectMixture) -> SharedPrior:
+        return SharedPrior(**mixture.to_dict(), unit=self.unit, precision=self.precision, inverse=self.inverse)
+
+
+def _scales(scale: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Spread of each variant's dosages by type; where a variant does not vary, its mean over the other types."""
+    others = (scale * seen).sum(0) / np.maximum(seen.sum(0), 1)
+    return np.where(seen, scale, np.where(seen.any(0), others, 1.0))
+
+
+def fit_types(
+    response: np.ndarray,
+    weight: np.ndarray,
+    covariates: np.ndarray,
+    windows: Sequence[np.ndarray],
+    dosage_of: Callable[[np.ndarray], np.ndarray],
+    config: EffectConfig,
+    description: str = "cis effects",
+    seed: int = 0,
+    families: Families | None = None,
+    heritability: np.ndarray | None = None,
+    correlated_noise: bool = True,
+    prior_of: Sequence[PriorOf] | None = None,
+) -> tuple[list[EffectPosterior], SharedPrior]:
+    """SuSiE on every gene in all types at once; the arguments of `fit_genes` with a leading axis of types.
+
+    An effect sits at one variant in all types; its sizes are as alike as the types' data, over all genes, show. A
+    type in which a gene cannot be tested has no p-value there, and takes its effects from what the others imply.
+    Types share donors, so their noise correlates; without `correlated_noise` that is ignored, and noise that types
+    have in common passes for shared effects. The prior of an effect's place is the mean of the types' own.
+
+    Returns:
+        The posterior of each type, with common rows, and what draws of several types need.
+    """
+    n_types, n_genes, n_donors = response.shape
+    draw = rng.generator(seed, "effects", "permutations")
+    orders = [permutations(np.asarray((w > 0).any(0)), config.n_permutations, draw) for w in weight]
+    collected = _Collector(n_types, n_genes)
+    planned = list(batches(windows, n_donors, config.gene_minibatch, n_types))
+    at_once = 1 if jax.default_backend() == "cpu" else config.gene_minibatch
+
+    def problem_of(planned_batch: tuple[np.ndarray, int, int]) -> EffectProblem:
+        genes, width, size = planned_batch
+        return build_batch(
+            genes, (width, size), response, weight, covariates, windows, dosage_of, families, heritability, prior_of
         )
+
+    every = max(1, round(sum(len(genes) for genes, _, _ in planned) / _GENES_LEARNED))
+    teachers = planned[every // 2 :: every] or planned
+    mixture = learn_mixture(
+        lambda: map(problem_of, teachers),
+        n_types,
+        config.n_effects,
+        genes_at_once=at_once,
+        correlated_noise=correlated_noise,
+    )
+    for genes, width, size in progress(planned, description):
+        problem = problem_of((genes, width, size))
+        fit = fit_susie(problem, mixture, n_effects=config.n_effects, genes_at_once=min(at_once, width))
+        filled = np.pad(genes, (0, width - len(genes)), mode="edge")
+        n_present = (weight[:, filled] > 0).sum(2)
+        r, p_values = np.zeros((n_types, width, size), np.float32), np.zeros((n_types, width))
+        for c in range(n_types):
+            of_type = jax.tree.map(lambda a, c=c: a[:, c], problem)
+            r[c] = marginal_correlation(of_type)
+            p_values[c] = gene_p_values(of_type, r[c], n_present[c], orders[c])
+        host_problem, host_fit = jax.tree.map(np.asarray, (problem, fit))
+        for i, gene in enumerate(genes):
+            one_problem, one_fit = jax.tree.map(lambda a, i=i: a[i], (host_problem, host_fit))
+            for c in range(n_types):
+                collected.test(
+                    c,
+                    int(gene),
+                    windows[gene],
+                    jax.tree.map(lambda a, c=c: a[c], one_problem),
+                    float(one_fit.residual_variance[c]),
+                    r[c, i],
+                    float(p_values[c, i]),
+                    int(n_present[c, i]),
+                )
+            collected.add(int(gene), windows[gene], one_problem, one_fit, config)
+    return collected.posteriors(), collected.shared(mixture)
 
 
 def fit_genes(
@@ -194,9 +339,12 @@ def fit_genes(
     dosage_of: Callable[[np.ndarray], np.ndarray],
     config: EffectConfig,
     description: str = "cis effects",
+    seed: int = 0,
+    families: Families | None = None,
+    heritability: np.ndarray | None = None,
     prior_of: PriorOf | None = None,
 ) -> EffectPosterior:
-    """SuSiE on every gene.
+    """SuSiE on every gene of one type.
 
     Args:
         response: gene x donor, log2 units.
@@ -206,19 +354,24 @@ def fit_genes(
         dosage_of: From variant indices to their dosages (variant x donor), no NaN.
         config: Number of effects, credible sets, batch size.
         description: Of the progress line.
+        seed: Of the permutations of the donors.
+        families: Relatives among the donors, None without any.
+        heritability: Share of each gene's residual variance that follows kinship; with `families`, see
+            `kinship.fit_heritability`.
         prior_of: From a gene and its window to the prior weights of the window's variants (0 leaves one out);
             None weighs all alike.
     """
-    collected = _Collector(response.shape[0])
-    at_once = 1 if jax.default_backend() == "cpu" else config.gene_minibatch
-    planned = list(batches(windows, response.shape[1], config.gene_minibatch))
-    for genes, width, size in progress(planned, description):
-        problem = build_batch(genes, (width, size), response, weight, covariates, windows, dosage_of, prior_of)
-        fit = fit_susie(problem, n_effects=config.n_effects, genes_at_once=min(at_once, width))
-        r = np.asarray(marginal_correlation(problem))
-        host_problem, host_fit = jax.tree.map(np.asarray, (problem, fit))
-        for i, gene in enumerate(genes):
-            one_problem, one_fit = jax.tree.map(lambda a, i=i: a[i], (host_problem, host_fit))
-            n_donors = int((weight[gene] > 0).sum())
-            collected.add(int(gene), windows[gene], one_problem, one_fit, r[i], n_donors, config)
-    return collected.posterior()
+    found, _ = fit_types(
+        response[None],
+        weight[None],
+        covariates[None],
+        windows,
+        dosage_of,
+        config,
+        description,
+        seed,
+        families,
+        None if heritability is None else heritability[None],
+        prior_of=None if prior_of is None else [prior_of],
+    )
+    return found[0]

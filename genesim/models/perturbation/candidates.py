@@ -1,183 +1,229 @@
 """Closed-form predictions of a perturbation's effect: the baselines that any model has to beat.
 
-Effects are differences of mean log expression from the control cells of one context (a cell type, donor or
-combination of covariates). A perturbation is a vector of doses, 0 where a component is absent.
+Every one is a weighted sum of the training effects (and of another screen's), so that a prediction can be
+traced back to what it came from, exactly.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
 import numpy as np
 
-CANDIDATES = ("mean_effect", "other_contexts", "additive", "bilinear")
-REGIMES = ("seen", "new_context", "combination", "new_perturbation")
+from genesim.models.perturbation.bilinear import Bilinear
+from genesim.models.perturbation.contexts import ContextTransfer
+from genesim.models.perturbation.doses import HillLaws, at_dose, interpolation_weights
+from genesim.models.perturbation.kernels import Embedding
+from genesim.models.perturbation.library import (
+    REGIMES,
+    EffectLibrary,
+    regime_of,
+    same_components,
+    stratum_of,
+)
+from genesim.models.perturbation.prior_candidates import PriorTransfer, Screen
 
+__all__ = [
+    "CANDIDATES",
+    "REGIMES",
+    "Candidates",
+    "EffectLibrary",
+    "Screen",
+    "at_dose",
+    "regime_of",
+    "same_components",
+    "stratum_of",
+]
 
-@dataclass(frozen=True)
-class EffectLibrary:
-    """Effects observed in training, one row a condition (a perturbation in a context).
-
-    Attributes:
-        context: Index of the row's context.
-        dose: condition x component; 0 where the component is absent.
-        effect, se: Observed effect and its standard error, condition x gene.
-        shrunk, sd: Posterior mean and standard deviation of the effect, condition x gene.
-        target: Column of each component's own gene, -1 where it is not a measured gene.
-    """
-
-    context: np.ndarray
-    dose: np.ndarray
-    effect: np.ndarray
-    se: np.ndarray
-    shrunk: np.ndarray
-    sd: np.ndarray
-    target: np.ndarray
-
-    @property
-    def n_conditions(self) -> int:
-        return len(self.context)
-
-    def take(self, rows: np.ndarray) -> EffectLibrary:
-        """The library of some rows (a boolean mask or indices)."""
-        arrays = {k: getattr(self, k)[rows] for k in ("context", "dose", "effect", "se", "shrunk", "sd")}
-        return replace(self, **arrays)
-
-    def target_mask(self, dose: np.ndarray) -> np.ndarray:
-        """True at the measured target genes of a perturbation: they are left out of losses and metrics."""
-        mask = np.zeros(self.effect.shape[1], bool)
-        own = self.target[dose > 0]
-        mask[own[own >= 0]] = True
-        return mask
-
-
-def same_components(library: EffectLibrary, dose: np.ndarray) -> np.ndarray:
-    """Rows that hold exactly the components of `dose`, at any dose."""
-    return ((library.dose > 0) == (dose > 0)).all(1)
-
-
-def at_dose(library: EffectLibrary, rows: np.ndarray, dose: np.ndarray) -> np.ndarray:
-    """Effect at `dose` by linear interpolation over the rows of one context and one set of components.
-
-    The relative dose is the mean over components of dose / largest dose of that component in `rows`. Effects
-    start at 0 at dose 0 and stay at that of the largest dose beyond it: nothing observed says otherwise.
-    """
-    active = dose > 0
-    largest = library.dose[rows][:, active].max(0)
-    known = (library.dose[rows][:, active] / largest).mean(1)
-    wanted = float(np.minimum(dose[active] / largest, 1.0).mean())
-    order = np.argsort(known, kind="stable")
-    grid = np.r_[0.0, known[order]]
-    effects = np.vstack([np.zeros(library.effect.shape[1]), library.shrunk[rows][order]])
-    upper = int(np.clip(np.searchsorted(grid, wanted - 1e-9), 1, len(grid) - 1))
-    step = grid[upper] - grid[upper - 1]
-    share = 1.0 if step <= 0 else float(np.clip((wanted - grid[upper - 1]) / step, 0, 1))
-    return (1 - share) * effects[upper - 1] + share * effects[upper]
-
-
-def _over_contexts(library: EffectLibrary, rows: np.ndarray, dose: np.ndarray) -> np.ndarray:
-    contexts = np.unique(library.context[rows])
-    return np.mean([at_dose(library, rows[library.context[rows] == c], dose) for c in contexts], axis=0)
+CANDIDATES = (
+    "mean_effect",
+    "other_contexts",
+    "additive",
+    "bilinear",
+    "scaled_contexts",
+    "similar_contexts",
+    "kernel_ridge",
+    "neighbours",
+    "other_screen",
+    "dose_interpolation",
+    "hill",
+)
+RELEVANT: dict[str, tuple[str, ...]] = {
+    "new_context": (
+        "mean_effect",
+        "other_contexts",
+        "additive",
+        "bilinear",
+        "scaled_contexts",
+        "similar_contexts",
+        "other_screen",
+    ),
+    "combination": ("mean_effect", "other_contexts", "additive", "bilinear", "kernel_ridge", "neighbours"),
+    "new_perturbation": (
+        "mean_effect",
+        "other_contexts",
+        "additive",
+        "bilinear",
+        "kernel_ridge",
+        "neighbours",
+        "other_screen",
+    ),
+    "new_dose": ("mean_effect", "other_contexts", "additive", "bilinear", "dose_interpolation", "hill"),
+}
+"""Candidates that have something of their own to say in a regime."""
 
 
 class Candidates:
     """All candidate predictions from one library."""
 
-    def __init__(self, library: EffectLibrary, n_components: int, ridge: float) -> None:
+    def __init__(
+        self,
+        library: EffectLibrary,
+        n_components: int,
+        ridge: float,
+        embeddings: Sequence[Embedding] = (),
+        screens: Sequence[Screen] = (),
+    ) -> None:
         self.library = library
-        self.mean = library.shrunk.mean(0) if library.n_conditions else np.zeros(library.effect.shape[1], np.float64)
-        self._bilinear = self._fit_bilinear(n_components, ridge)
+        self.screens = tuple(screens)
+        self.transfer = ContextTransfer(library)
+        self._hill: HillLaws | None = None
+        self._bilinear = Bilinear(library, n_components, ridge)
+        self._priors = PriorTransfer(library, embeddings, screens)
+        self._n = library.n_conditions + sum(len(s.effect) for s in self.screens)
+        self.basis = np.vstack([library.shrunk, *(np.nan_to_num(s.effect) for s in self.screens), library.effect])
+        """Shrunk training effects, each screen's, and the training effects as observed: what weights are weights of."""
 
-    def mean_effect(self, context: int) -> np.ndarray:
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean over all conditions."""
+        return self._said(self._mean(-1, None))
+
+    def _said(self, weight: np.ndarray) -> np.ndarray:
+        return weight @ self.basis[: len(weight)]
+
+    def _mean(self, context: int, dose: np.ndarray | None) -> np.ndarray:
+        """Equal weights over conditions of the same families, of the context itself where it has two or more."""
+        library = self.library
+        akin = np.ones(library.n_conditions, bool) if dose is None else library.akin(dose)
+        own = akin & (library.context == context)
+        rows = own if own.sum() >= 2 else akin
+        return rows / max(int(rows.sum()), 1)
+
+    def mean_effect(self, context: int, dose: np.ndarray | None = None) -> np.ndarray:
         """Mean over all observed perturbations, of the context itself where it has two or more."""
-        own = self.library.context == context
-        return self.library.shrunk[own].mean(0) if own.sum() >= 2 else self.mean
+        return self._said(self._mean(context, dose))
 
     def other_perturbations(self, context: int, dose: np.ndarray) -> np.ndarray | None:
         """Mean effect of the other perturbations, the centre of centred scores; None without any."""
-        rows = ~same_components(self.library, dose)
+        rows = ~same_components(self.library, dose) & self.library.akin(dose)
         own = rows & (self.library.context == context)
         rows = own if own.sum() >= 2 else rows
         return self.library.effect[rows].mean(0) if rows.any() else None
 
-    def single(self, context: int, component: int, dose: float) -> np.ndarray | None:
-        """Effect of one component: of the context itself, else the mean over other contexts, else None."""
+    def _single(self, context: int, component: int, dose: float, law: bool) -> np.ndarray | None:
         wanted = np.zeros(self.library.dose.shape[1])
         wanted[component] = dose
         rows = np.flatnonzero(same_components(self.library, wanted))
         own = rows[self.library.context[rows] == context]
         if len(own):
-            return at_dose(self.library, own, wanted)
-        return _over_contexts(self.library, rows, wanted) if len(rows) else None
+            by_law = self.hill.weights(context, component, dose) if law else None
+            return interpolation_weights(self.library, own, wanted) if by_law is None else by_law
+        return self.transfer.mean(rows, wanted) if len(rows) else None
+
+    @property
+    def hill(self) -> HillLaws:
+        if self._hill is None:
+            self._hill = HillLaws(self.library)
+        return self._hill
+
+    def single(self, context: int, component: int, dose: float) -> np.ndarray | None:
+        """Effect of one component: of the context itself, else the mean over other contexts, else None."""
+        weight = self._single(context, component, dose, False)
+        return None if weight is None else self._said(weight)
+
+    def _others(self, context: int, dose: np.ndarray) -> np.ndarray:
+        return np.flatnonzero(same_components(self.library, dose) & (self.library.context != context))
 
     def other_contexts(self, context: int, dose: np.ndarray) -> np.ndarray | None:
         """Mean effect of the same perturbation in the other contexts."""
-        rows = np.flatnonzero(same_components(self.library, dose) & (self.library.context != context))
-        return _over_contexts(self.library, rows, dose) if len(rows) else None
+        rows = self._others(context, dose)
+        return self._said(self.transfer.mean(rows, dose)) if len(rows) else None
+
+    def _additive(self, context: int, dose: np.ndarray, law: bool) -> np.ndarray:
+        total = np.zeros(self.library.n_conditions)
+        for component in np.flatnonzero(dose > 0):
+            one = self._single(context, int(component), float(dose[component]), law)
+            total += self._mean(context, dose) if one is None else one
+        return total
 
     def additive(self, context: int, dose: np.ndarray) -> np.ndarray:
         """Sum of the components' own effects; an unseen component counts as the mean effect."""
-        total = np.zeros(self.library.effect.shape[1])
-        for component in np.flatnonzero(dose > 0):
-            one = self.single(context, int(component), float(dose[component]))
-            total += self.mean_effect(context) if one is None else one
-        return total
+        return self._said(self._additive(context, dose, False))
 
-    def _fit_bilinear(self, n_components: int, ridge: float) -> tuple[np.ndarray, ...] | None:
-        """Y = G W P' + b by two ridges (Ahlmann-Eltze et al. 2025, Nat. Methods, 10.1038/s41592-025-02772-6).
-
-        G: gene embedding, principal components of the training effects. P: of a perturbation, the sum of its
-        target genes' rows of G. Only conditions with measured targets take part.
-        """
-        library = self.library
-        usable = np.array([(library.target[d > 0] >= 0).all() for d in library.dose], bool)
-        if usable.sum() < 3:
+    def _by_dose(self, context: int, dose: np.ndarray, law: bool) -> np.ndarray | None:
+        """From the same components at other doses in this context; None without."""
+        rows = np.flatnonzero(same_components(self.library, dose) & (self.library.context == context))
+        if not len(rows):
             return None
-        y = library.shrunk[usable]
-        centre = y.mean(0)
-        _, s, vt = np.linalg.svd(y - centre, full_matrices=False)
-        k = int(min(n_components, (s > 1e-9).sum()))
-        if k == 0:
-            return None
-        genes = vt[:k].T * s[:k]
-        p = np.stack([genes[library.target[d > 0]].sum(0) for d in library.dose[usable]])
-        left = np.linalg.solve(genes.T @ genes + ridge * np.eye(k), genes.T @ (y - centre).T)
-        weight = np.linalg.solve(p.T @ p + ridge * np.eye(k), p.T @ left.T).T
-        return genes, weight, centre
+        if law and (dose > 0).sum() == 1:
+            component = int(np.flatnonzero(dose)[0])
+            weight = self.hill.weights(context, component, float(dose[component]))
+            if weight is not None:
+                return weight
+        return interpolation_weights(self.library, rows, dose)
 
     def bilinear(self, dose: np.ndarray) -> np.ndarray | None:
         """Prediction from the target genes' place in expression space; None where one is not measured."""
-        target = self.library.target[dose > 0]
-        if self._bilinear is None or (target < 0).any():
-            return None
-        genes, weight, centre = self._bilinear
-        return genes @ (weight @ genes[target].sum(0)) + centre
+        weight = self._bilinear.weights(dose)
+        return None if weight is None else self._said(weight)
 
-    def all(self, context: int, dose: np.ndarray) -> np.ndarray:
-        """Every candidate in the order of `CANDIDATES` (candidate x gene).
+    def weights(self, context: int, dose: np.ndarray, profile: np.ndarray | None = None) -> np.ndarray:
+        """Every candidate in the order of `CANDIDATES`, first of shrunk effects, then of effects as observed.
 
-        One that cannot say anything falls back on the simpler one before it: other contexts and bilinear on
-        the mean effect.
+        One that cannot say anything falls back on the simpler one before it. Shrunk effects are nearer to the
+        truth one by one; in a mean over several, noise cancels that shrinkage has paid for with signal.
+
+        Args:
+            context: Index; -1 where it is new.
+            dose: Per component.
+            profile: Mean log expression of control cells, in a context that the library does not know.
+
+        Returns:
+            Weights of `basis`, 2 candidates x row.
         """
-        mean = self.mean_effect(context)
-        others, linear = self.other_contexts(context, dose), self.bilinear(dose)
-        return np.stack(
-            [
-                mean,
-                mean if others is None else others,
-                self.additive(context, dose),
-                mean if linear is None else linear,
-            ]
+        mean = self._mean(context, dose)
+        rows = self._others(context, dose)
+        others = self.transfer.mean(rows, dose) if len(rows) else None
+        scaled = self.transfer.scaled(context, rows, dose) if len(rows) else None
+        alike = self.transfer.alike(context, rows, dose, profile) if len(rows) else None
+        kernel, near = self._priors.by_embedding(context, dose)
+        additive = self._additive(context, dose, False)
+        by_dose = self._by_dose(context, dose, False)
+        by_law = self._by_dose(context, dose, True)
+        plain = mean if others is None else others
+        found = (
+            mean,
+            plain,
+            additive,
+            self._bilinear.weights(dose),
+            plain if scaled is None else scaled,
+            plain if alike is None else alike,
+            kernel,
+            near,
+            self._priors.other_screen(dose, mean),
+            additive if by_dose is None else by_dose,
+            self._additive(context, dose, True) if by_law is None else by_law,
         )
+        n, k = self.library.n_conditions, len(CANDIDATES)
+        out = np.zeros((2 * k, len(self.basis)))
+        for i, weight in enumerate(found):
+            weight = mean if weight is None else weight
+            out[i, : len(weight)] = weight
+            out[k + i, self._n :] = weight[:n]
+            out[k + i, n : len(weight)] = weight[n:]
+        return out
 
-
-def regime_of(library: EffectLibrary, context: int, dose: np.ndarray) -> str:
-    """Which of `REGIMES` a perturbation in a context falls in, given what the library holds."""
-    rows = same_components(library, dose)
-    if (rows & (library.context == context)).any():
-        return "seen"
-    if rows.any():
-        return "new_context"
-    alone = library.dose[(library.dose > 0).sum(1) == 1]
-    known = (alone > 0).any(0) if len(alone) else np.zeros(library.dose.shape[1], bool)
-    return "combination" if known[dose > 0].all() else "new_perturbation"
+    def all(self, context: int, dose: np.ndarray, profile: np.ndarray | None = None) -> np.ndarray:
+        """Every candidate's prediction (2 candidates x gene); see `weights`."""
+        return self.weights(context, dose, profile) @ self.basis

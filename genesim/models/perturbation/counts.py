@@ -97,13 +97,23 @@ def perturb_counts(counts: sparse.csr_matrix, size: np.ndarray, effect: np.ndarr
         seed: Each gene draws from its own stream.
     """
     by_gene = sparse.csc_matrix(counts)
+    by_gene.sort_indices()
     phi = dispersions(by_gene, size)
-    columns = []
-    for gene in range(counts.shape[1]):
-        column = by_gene[:, [gene]]
+    n_cells, n_genes = counts.shape
+    # Columns are cut from the arrays by hand: sparse slices and stacks would take most of the time.
+    rows, values = [], []
+    for gene in range(n_genes):
+        stored = slice(by_gene.indptr[gene], by_gene.indptr[gene + 1])
+        row, value = by_gene.indices[stored], by_gene.data[stored]
         if abs(effect[gene]) > _NEGLIGIBLE:
             draw = rng.generator(seed, "perturbation", "counts", gene)
-            dense = column.toarray().ravel().astype(np.int64)
-            column = sparse.csc_matrix(shift_gene(dense, size, float(effect[gene]), float(phi[gene]), draw)[:, None])
-        columns.append(column)
-    return sparse.csr_matrix(sparse.hstack(columns), dtype=np.int32)
+            dense = np.zeros(n_cells, np.int64)
+            dense[row] = value
+            moved = shift_gene(dense, size, float(effect[gene]), float(phi[gene]), draw)
+            row = np.flatnonzero(moved)
+            value = moved[row]
+        rows.append(row)
+        values.append(value)
+    starts = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+    columns = (np.concatenate(values), np.concatenate(rows), starts)
+    return sparse.csr_matrix(sparse.csc_matrix(columns, shape=(n_cells, n_genes)), dtype=np.int32)

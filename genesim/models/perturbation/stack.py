@@ -1,24 +1,31 @@
 """Weights of the candidates by non-negative stacking, learned on held-out conditions of the regime asked for.
 
-Held-out conditions copy the question: a perturbation left out of one context, a combination whose parts were
-seen, or a perturbation left out everywhere. Weights, scores and interval widths come from the same held-out
-predictions; a fold's scores use weights and choices of the other folds.
+Weights, scores and interval widths come from the same held-out predictions; a fold's scores use weights and
+choices of the other folds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from genesim import rng
 from genesim.metrics.perturbation import mean_absolute_error, pearson_delta, perturbation_discrimination
-from genesim.models.perturbation.candidates import CANDIDATES, Candidates, EffectLibrary, regime_of
+from genesim.models.perturbation.candidates import CANDIDATES, RELEVANT
+from genesim.models.perturbation.heldout import HeldOut, hold_out
+from genesim.models.perturbation.intervals import VarianceLaw, covered, fit_law
 
-_PREFERRED = {"new_context": "other_contexts", "combination": "additive", "new_perturbation": "mean_effect"}
+__all__ = ["STACKED", "HeldOut", "Stack", "default_stack", "fit_stack", "hold_out"]
+
+_PREFERRED = {
+    "new_context": "other_contexts",
+    "combination": "additive",
+    "new_perturbation": "mean_effect",
+    "new_dose": "dose_interpolation",
+}
 STACKED = tuple(_PREFERRED)
-# Up to this many groups each is left out alone.
-_LEAVE_ONE_OUT = 25
+_ALWAYS = ("mean_effect", "other_contexts", "additive", "bilinear")
+COVERAGE_LEVELS = (0.5, 0.8, 0.9, 0.95)
 
 
 @dataclass(frozen=True)
@@ -26,104 +33,86 @@ class Stack:
     """What one regime's predictions are made with.
 
     Attributes:
-        weight: Per candidate, non-negative.
-        constant, slope: Variance of a true effect about its prediction d: constant + slope d^2.
-        quantile: Multiplier of its root that covered 95 % of the held-out effects; NaN without any.
+        weight: Per candidate, non-negative: of its prediction from shrunk effects, then from observed ones.
+        law: Variance of true effects about their predictions.
         n_held_out: Conditions held out.
+        gain, gain_se: Mean gain of the squared error over the mean effect, and its standard error.
+        coverage: Measured coverage at `COVERAGE_LEVELS`, each fold's law from the others; empty where there are
+            less than two folds.
     """
 
     weight: np.ndarray
-    constant: float
-    slope: float
-    quantile: float
+    law: VarianceLaw
     n_held_out: int
+    gain: float = 0.0
+    gain_se: float = 0.0
+    coverage: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def quantile(self) -> float:
+        """Multiplier that covered 95 % of the held-out effects; NaN without any."""
+        return self.law.multiplier(0.95)
+
+    @property
+    def constant(self) -> float:
+        return self.law.constant
+
+    @property
+    def slope(self) -> float:
+        return self.law.slope
+
+    @property
+    def beats_mean(self) -> bool:
+        """Held-out predictions are better than the mean effect by more than two standard errors."""
+        return self.n_held_out >= 3 and self.gain > 2 * self.gain_se
+
+    def half_width(self, prediction: np.ndarray, spread: np.ndarray, level: float) -> np.ndarray:
+        """Half of the interval of the true effect, per gene; NaN where nothing was held out."""
+        return self.law.multiplier(level) * np.sqrt(self.law.variance(prediction, spread))
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Held-out conditions of one regime.
-
-    Attributes:
-        row, fold: Row of the library, and the fold it was held out in.
-        candidates: condition x candidate x gene.
-        centre: Mean effect of the other perturbations in training; NaN where there are none.
-        truth, se, used: Observed effect, its standard error, and the genes that count; condition x gene.
-    """
-
-    row: np.ndarray
-    fold: np.ndarray
-    candidates: np.ndarray
-    centre: np.ndarray
-    truth: np.ndarray
-    se: np.ndarray
-    used: np.ndarray
+def spread_of(candidates: np.ndarray, regime: str) -> np.ndarray:
+    """Variance over the candidates that have something to say in a regime (..., candidate, gene)."""
+    return candidates[..., _relevant(regime), :].var(-2)
 
 
-def _groups(library: EffectLibrary, regime: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pairs (rows to predict, rows to hide) that put a condition in `regime`."""
-    active = library.dose > 0
-    distinct, kind = np.unique(active, axis=0, return_inverse=True)
-    kind = np.ravel(kind)
-    groups = []
-    for k, components in enumerate(distinct):
-        rows = np.flatnonzero(kind == k)
-        contexts = np.unique(library.context[rows])
-        if regime == "new_context" and len(contexts) > 1:
-            groups += [(rows[library.context[rows] == c], rows[library.context[rows] == c]) for c in contexts]
-        elif regime == "combination" and components.sum() > 1:
-            groups.append((rows, rows))
-        elif regime == "new_perturbation" and components.sum() == 1:
-            groups.append((rows, np.flatnonzero(active[:, components].any(1))))
-    return groups
+class _Mixer:
+    """Mixtures a shrunk + b observed of each relevant candidate's two predictions, fitted to some conditions."""
+
+    def __init__(self, held: HeldOut, relevant: np.ndarray) -> None:
+        self.shrunk = held.candidates[:, relevant]
+        self.observed = held.candidates[:, len(CANDIDATES) + relevant]
+        s, o = (x * held.used[:, None] for x in (self.shrunk, self.observed))
+        self._ss, self._so, self._oo = (np.einsum("nkg,nkg->nk", a, b) for a, b in ((s, s), (s, o), (o, o)))
+        self._st, self._ot = (np.einsum("nkg,ng->nk", a, held.truth) for a in (s, o))
+
+    def convex(self, on: np.ndarray) -> np.ndarray:
+        """(a, b) per candidate of least squared error with a + b = 1: the baseline itself, at its best."""
+        ss, so, oo, st, ot = (x[on].sum(0) for x in (self._ss, self._so, self._oo, self._st, self._ot))
+        square = ss - 2 * so + oo
+        step = (ot - st) - (so - ss)
+        b = np.where(square > 1e-12 * (ss + oo), step / np.maximum(square, 1e-300), 0.0).clip(0, 1)
+        return np.column_stack([1 - b, b])
+
+    def scaled(self, on: np.ndarray) -> np.ndarray:
+        """(a, b) per candidate of least squared error, both >= 0: also shrinks what carries over in part only."""
+        out = np.zeros((self.shrunk.shape[1], 2))
+        ss, so, oo, st, ot = (x[on].sum(0) for x in (self._ss, self._so, self._oo, self._st, self._ot))
+        for k in range(len(out)):
+            if ss[k] - 2 * so[k] + oo[k] > 1e-12 * (ss[k] + oo[k]):
+                gram = np.array([[ss[k], so[k]], [so[k], oo[k]]])
+                out[k] = _weights(gram, np.array([st[k], ot[k]]))
+            elif ss[k] > 0:
+                out[k, 0] = max(st[k] / ss[k], 0.0)
+        return out
+
+    def mixed(self, share: np.ndarray) -> np.ndarray:
+        """condition x candidate x gene."""
+        return share[:, :1] * self.shrunk + share[:, 1:] * self.observed
 
 
-def hold_out(
-    library: EffectLibrary, regime: str, n_components: int, ridge: float, n_folds: int, seed: int
-) -> HeldOut | None:
-    """Predict the conditions of a regime from libraries that do not hold them; None where there are none.
-
-    A condition without a gene to judge it by (none but targets has a standard error) is left out.
-    """
-    groups = _groups(library, regime)
-    if not groups:
-        return None
-    n_groups = len(groups)
-    shuffled = rng.generator(seed, "perturbation", "folds", regime).permutation(n_groups)
-    fold_of = np.empty(n_groups, np.int64)
-    fold_of[shuffled] = np.arange(n_groups) % (n_groups if n_groups <= _LEAVE_ONE_OUT else n_folds)
-    judged = (library.se > 0) & ~np.stack([library.target_mask(dose) for dose in library.dose])
-    rows, folds, predicted, baseline = [], [], [], []
-    nothing = np.full(library.effect.shape[1], np.nan)
-    for fold in np.unique(fold_of):
-        inside = [groups[i] for i in np.flatnonzero(fold_of == fold)]
-        hidden = np.zeros(library.n_conditions, bool)
-        for _, hide in inside:
-            hidden[hide] = True
-        if hidden.all():
-            continue
-        rest = library.take(~hidden)
-        made = Candidates(rest, n_components, ridge)
-        for wanted, _ in inside:
-            for row in wanted:
-                context, dose = int(library.context[row]), library.dose[row]
-                # Others hidden in the same fold may have moved it to a harder regime.
-                if judged[row].any() and regime_of(rest, context, dose) == regime:
-                    rows.append(int(row))
-                    folds.append(int(fold))
-                    predicted.append(made.all(context, dose))
-                    centre = made.other_perturbations(context, dose)
-                    baseline.append(nothing if centre is None else centre)
-    if not rows:
-        return None
-    return HeldOut(
-        np.array(rows),
-        np.array(folds),
-        np.stack(predicted),
-        np.stack(baseline),
-        library.effect[rows],
-        library.se[rows],
-        judged[rows],
-    )
+def _relevant(regime: str) -> np.ndarray:
+    return np.array([CANDIDATES.index(name) for name in RELEVANT[regime.split(":")[0]]])
 
 
 def _weights(gram: np.ndarray, cross: np.ndarray) -> np.ndarray:
@@ -135,23 +124,10 @@ def _weights(gram: np.ndarray, cross: np.ndarray) -> np.ndarray:
     return nnls(factor.T, np.linalg.solve(factor, cross))[0]
 
 
-def _calibrate(prediction: np.ndarray, held: HeldOut) -> tuple[float, float, float]:
-    """Variance law of true effects about predictions, and the quantile that covers 95 % of observed ones."""
-    from scipy.optimize import nnls  # slow to import
-
-    d, error, noise = (a[held.used] for a in (prediction, held.truth - prediction, held.se**2))
-    excess = error**2 - noise
-    design = np.column_stack([np.ones_like(d), d**2])
-    constant, slope = nnls(design / (noise + 1e-6)[:, None], excess / (noise + 1e-6))[0]
-    spread = np.sqrt(constant + slope * d**2 + noise)
-    ratio = np.abs(error) / np.maximum(spread, 1e-9)
-    return float(constant), float(slope), float(np.quantile(ratio, 0.95))
-
-
 def default_stack(regime: str) -> Stack:
     """The preferred candidate alone, where nothing could be held out."""
-    weight = np.array([float(name == _PREFERRED[regime]) for name in CANDIDATES])
-    return Stack(weight, 0.0, 0.0, float("nan"), 0)
+    preferred = _PREFERRED[regime.split(":")[0]]
+    return Stack(np.array([float(name == preferred) for name in (*CANDIDATES, *CANDIDATES)]) / 2, VarianceLaw(), 0)
 
 
 def _loss(prediction: np.ndarray, held: HeldOut) -> np.ndarray:
@@ -159,34 +135,31 @@ def _loss(prediction: np.ndarray, held: HeldOut) -> np.ndarray:
     return (((prediction - held.truth) ** 2) * held.used).sum(1) / np.maximum(held.used.sum(1), 1)
 
 
-def _cross_fitted(held: HeldOut) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions of the stack with each fold's weights from the other folds, and the weights from all."""
-    masked = held.candidates * held.used[:, None]
-    grams = np.einsum("nkg,nlg->nkl", masked, masked)
-    crosses = np.einsum("nkg,ng->nk", masked, held.truth)
-    predicted = np.empty_like(held.truth)
-    folds = np.unique(held.fold)
-    for fold in folds:
-        inside = held.fold == fold
-        others = ~inside if len(folds) > 1 else inside
-        w = _weights(grams[others].sum(0), crosses[others].sum(0))
-        predicted[inside] = np.einsum("k,nkg->ng", w, held.candidates[inside])
-    return predicted, _weights(grams.sum(0), crosses.sum(0))
+def _stacked(blended: np.ndarray, held: HeldOut, on: np.ndarray) -> np.ndarray:
+    """Weights of blended candidates by the conditions `on`."""
+    masked = blended[on] * held.used[on][:, None]
+    gram = (masked @ masked.transpose(0, 2, 1)).sum(0)
+    return _weights(gram, np.einsum("nkg,ng->k", masked, held.truth[on]))
 
 
-def _choice(losses: np.ndarray, stack_loss: np.ndarray, regime: str) -> int | None:
-    """None (the stack) where it beats the best single candidate by more than one standard error, else that.
+def _choice(losses: np.ndarray, preferred: int) -> int:
+    """The method that gains most over the preferred one, of those that gain more than one standard error.
 
-    Ties between candidates go to the one the regime prefers. One or two conditions choose nothing.
+    Without any (or with one or two conditions) it is the preferred one: a choice made from noise is worse than none,
+    most of all when the condition that was left out is the one that would have decided otherwise.
+
+    Args:
+        losses: method x condition.
+        preferred: Row of the method that the regime prefers.
     """
-    preferred = CANDIDATES.index(_PREFERRED[regime])
     n = losses.shape[1]
     if n < 3:
         return preferred
-    mean = losses.mean(1)
-    best = preferred if mean[preferred] <= mean.min() * (1 + 1e-9) else int(mean.argmin())
-    gain = losses[best] - stack_loss
-    return None if gain.mean() > gain.std(ddof=1) / np.sqrt(n) else best
+    gain = losses[preferred] - losses
+    mean, error = gain.mean(1), gain.std(1, ddof=1) / np.sqrt(n)
+    # Equal but for rounding is no gain.
+    worth = mean > np.maximum(error, 1e-9 * losses[preferred].mean())
+    return int(np.where(worth, mean, -np.inf).argmax()) if worth.any() else preferred
 
 
 def _scored(regime: str, method: str, prediction: np.ndarray, held: HeldOut) -> dict[str, float | str | int]:
@@ -210,34 +183,84 @@ def _mean(values: np.ndarray) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
-def fit_stack(held: HeldOut | None, regime: str) -> tuple[Stack, list[dict[str, float | str | int]]]:
-    """The weights of a regime and the held-out scores of every candidate beside them.
-
-    The stack is used only where it beats the best single candidate by more than one standard error.
-
-    Returns:
-        The weights, and one record a method (model, no_change, stack, each candidate): regime, method,
-        n_conditions, pearson_delta, centred_pearson_delta, mae, pds; means over held-out conditions, target
-        genes left out.
-    """
-    if held is None:
-        return default_stack(regime), []
-    single = np.einsum("nkg->kng", held.candidates)
-    losses = np.stack([_loss(prediction, held) for prediction in single])
-    stacked, weights = _cross_fitted(held)
-    stack_loss = _loss(stacked, held)
+def _coverage(prediction: np.ndarray, spread: np.ndarray, held: HeldOut) -> np.ndarray:
+    """Share of effects inside intervals whose law comes from the other folds, at `COVERAGE_LEVELS`."""
     folds = np.unique(held.fold)
-    # A fold's choice is made on the others, so that the model's own score is a held-out one.
+    if len(folds) < 2:
+        return np.zeros(0)
+    found = np.zeros((len(held.row), len(COVERAGE_LEVELS)))
+    for fold in folds:
+        inside = held.fold == fold
+        rest, asked = (
+            [a[rows] for a in (prediction, spread, held.truth, held.se, held.used)] for rows in (~inside, inside)
+        )
+        law = fit_law(*rest)
+        for k, level in enumerate(COVERAGE_LEVELS):
+            found[inside, k] = covered(law, level, *asked)
+    return found.mean(0)
+
+
+def cross_fitted(held: HeldOut, regime: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Held-out predictions of every method (condition x gene), and the weights that all conditions together choose.
+
+    A fold's mixtures, weights and choice come from the other folds. Methods: model, no_change, stack, and each
+    candidate that says something in the regime, unscaled. The model chooses between candidates scaled to what
+    carries over and their stack.
+    """
+    relevant = _relevant(regime)
+    preferred = int(np.flatnonzero(relevant == CANDIDATES.index(_PREFERRED[regime.split(":")[0]]))[0])
+    mixer = _Mixer(held, relevant)
+    everything = np.ones(len(held.row), bool)
+    folds = np.unique(held.fold)
+    plain = np.zeros((len(relevant), *held.truth.shape))
+    choices = np.zeros((len(relevant) + 1, *held.truth.shape))  # scaled candidates, stack
+    for fold in folds:
+        inside = held.fold == fold
+        others = ~inside if len(folds) > 1 else inside
+        plain[:, inside] = mixer.mixed(mixer.convex(others))[inside].transpose(1, 0, 2)
+        scaled = mixer.mixed(mixer.scaled(others))
+        choices[:-1, inside] = scaled[inside].transpose(1, 0, 2)
+        choices[-1, inside] = np.einsum("k,nkg->ng", _stacked(scaled, held, others), scaled[inside])
+    losses = np.stack([_loss(prediction, held) for prediction in choices])
     chosen = np.empty_like(held.truth)
     for fold in folds:
         inside = held.fold == fold
         others = ~inside if len(folds) > 1 else inside
-        pick = _choice(losses[:, others], stack_loss[others], regime)
-        chosen[inside] = stacked[inside] if pick is None else single[pick][inside]
-    pick = _choice(losses, stack_loss, regime)
-    weight = weights if pick is None else np.eye(len(CANDIDATES))[pick]
-    constant, slope, quantile = _calibrate(chosen, held)
-    methods = {"model": chosen, "no_change": np.zeros_like(chosen), "stack": stacked}
-    methods |= dict(zip(CANDIDATES, single, strict=True))
+        chosen[inside] = choices[_choice(losses[:, others], preferred), inside]
+    pick = _choice(losses, preferred)
+    share = mixer.scaled(everything)
+    part = np.arange(len(relevant)) == pick
+    if pick == len(relevant):
+        part = _stacked(mixer.mixed(share), held, everything)
+    weight = np.zeros(2 * len(CANDIDATES))
+    weight[relevant] = share[:, 0] * part
+    weight[len(CANDIDATES) + relevant] = share[:, 1] * part
+    mean = held.candidates[:, CANDIDATES.index("mean_effect")]
+    methods = {"model": chosen, "no_change": np.zeros_like(chosen), "stack": choices[-1]} | {
+        CANDIDATES[k]: plain[i]
+        for i, k in enumerate(relevant)
+        if CANDIDATES[k] in _ALWAYS or not np.allclose(held.candidates[:, k], mean, rtol=1e-6, atol=1e-12)
+    }
+    return methods, weight
+
+
+def fit_stack(held: HeldOut | None, regime: str) -> tuple[Stack, list[dict[str, float | str | int]]]:
+    """The weights of a regime and the held-out scores of every candidate beside them.
+
+    The model is the regime's preferred candidate, unless the stack or another candidate beats it by more than one
+    standard error; each is scaled to what carries over to held-out conditions, which is no change where nothing does.
+
+    Returns:
+        The weights, and one record a method of `cross_fitted`: regime, method, n_conditions, pearson_delta,
+        centred_pearson_delta, mae, pds; means over held-out conditions, target genes left out.
+    """
+    if held is None:
+        return default_stack(regime), []
+    methods, weight = cross_fitted(held, regime)
+    chosen, spread = methods["model"], spread_of(held.candidates, regime)
+    law = fit_law(chosen, spread, held.truth, held.se, held.used)
     scores = [_scored(regime, name, prediction, held) for name, prediction in methods.items()]
-    return Stack(weight, constant, slope, quantile, len(held.row)), scores
+    gain = _loss(methods["mean_effect"], held) - _loss(chosen, held)
+    n = len(held.row)
+    error = float(gain.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
+    return Stack(weight, law, n, float(gain.mean()), error, _coverage(chosen, spread, held)), scores

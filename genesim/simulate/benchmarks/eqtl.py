@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 
@@ -56,20 +57,40 @@ def linked_variants(truth: pd.DataFrame, genotypes: Genotypes) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[["gene", "cell_type", "causal", "variant", "r2", "transfer"]]
 
 
-def _make(world: World, design: Design, shared: bool) -> BenchmarkData:
-    types = common_types(world, 3)
-    n_donors, n_cells = design.donors(60), design.cells(6000)
-    found = world.genotyped(n_donors, design.seed)
-    places = world.genes
-    placed = np.flatnonzero((places["tss"] >= 0).to_numpy())
+def testable_genes(world: World, types: list[str], design: Design) -> np.ndarray:
+    """Columns of the genes with a known place that are among the most expressed of a type.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    placed = np.flatnonzero((world.genes["tss"] >= 0).to_numpy())
     ranked = [expressed_genes(world, name, _N_GENES, design.seed) for name in types]
-    everywhere = np.intersect1d(np.unique(np.concatenate(ranked)), placed)
-    if not len(everywhere):
+    found = np.intersect1d(np.unique(np.concatenate(ranked)), placed)
+    if not len(found):
         raise ConfigError(
             "no expressed gene has a known position, so no variant can act on one",
             where="benchmark eqtl",
             remedy="train effects, whose model holds the positions, or use the built-in example",
         )
+    return found
+
+
+def with_places(world: World, cells: ad.AnnData, tested: np.ndarray) -> ad.AnnData:
+    """The cells with each gene's `contig`, `tss` and whether it is `tested` in var."""
+    cells.var = cells.var.assign(
+        contig=world.genes["contig"].to_numpy(object),
+        tss=world.genes["tss"].to_numpy(),
+        tested=np.isin(np.arange(len(world.genes)), tested),
+    )
+    return cells
+
+
+def _make(world: World, design: Design, shared: bool) -> BenchmarkData:
+    types = common_types(world, 3)
+    n_donors, n_cells = design.donors(60), design.cells(6000)
+    found = world.genotyped(n_donors, design.seed)
+    places = world.genes
+    everywhere = testable_genes(world, types, design)
     tested = places.iloc[everywhere]
     size = design.pick(1.2, 0.8, 0.5)
     law = RandomEffects(
@@ -101,12 +122,7 @@ def _make(world: World, design: Design, shared: bool) -> BenchmarkData:
         change[:, columns] += fold[donor[rows], code[rows]]
         return change
 
-    cells = as_cells(world, draw(world, obs, planted_fold, design.seed), obs)
-    cells.var = cells.var.assign(
-        contig=places["contig"].to_numpy(object),
-        tss=places["tss"].to_numpy(),
-        tested=np.isin(np.arange(len(places)), everywhere),
-    )
+    cells = with_places(world, as_cells(world, draw(world, obs, planted_fold, design.seed), obs), everywhere)
     planted = {
         "donors": n_donors,
         "cells": n_cells,

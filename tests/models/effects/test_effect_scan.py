@@ -8,9 +8,10 @@ import numpy as np
 from scipy import stats
 
 from genesim.config.model import EffectConfig
-from genesim.models.effects.posterior import EffectPosterior, draw_effects, genetic_values, marginal_effects
+from genesim.models.effects.draws import draw_effects
+from genesim.models.effects.posterior import EffectPosterior, genetic_values, marginal_effects
 from genesim.models.effects.problem import orthonormal_covariates
-from genesim.models.effects.scan import cauchy_combination, fit_genes, padded_size
+from genesim.models.effects.scan import fit_genes, padded_size
 
 
 def fitted(seed: int = 1) -> tuple[EffectPosterior, np.ndarray, np.ndarray]:
@@ -78,19 +79,6 @@ def test_genetic_values_are_the_mean_over_draws() -> None:
     np.testing.assert_allclose(drawn.mean(0), mean, atol=5 * sd.max() / np.sqrt(300))
     np.testing.assert_allclose(drawn[:, :2].std(0).mean(1), sd[:2].mean(1), rtol=0.2)
     assert not mean[2].any()
-
-
-def test_cauchy_combination_is_calibrated_and_sees_one_signal() -> None:
-    rng = np.random.default_rng(4)
-    shared = rng.normal(size=(4000, 1))
-    z = np.sqrt(0.7) * shared + np.sqrt(0.3) * rng.normal(size=(4000, 30))
-    p = np.array([cauchy_combination(2 * stats.norm.sf(np.abs(row))) for row in z])
-    assert (p < 0.01).mean() < 0.016
-    assert (p < 0.05).mean() < 0.07
-    naive = np.array([(2 * stats.norm.sf(np.abs(row))).min() for row in z])
-    assert (naive < 0.01).mean() > 0.03
-    assert cauchy_combination(np.array([1e-200, 0.5, 0.9])) < 1e-150
-    np.testing.assert_allclose(cauchy_combination(np.array([0.2])), 0.2, rtol=1e-9)
 
 
 def test_padded_sizes_grow_by_at_most_a_half() -> None:

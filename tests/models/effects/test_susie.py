@@ -5,8 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import logsumexp
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from genesim.models.effects.baselines import (
     marginal_correlation,
@@ -17,6 +16,7 @@ from genesim.models.effects.baselines import (
     zero_coefficients,
 )
 from genesim.models.effects.credible import credible_sets
+from genesim.models.effects.mixture import EffectMixture, starting_mixture
 from genesim.models.effects.problem import EffectProblem, make_problem, orthonormal_covariates
 from genesim.models.effects.susie import SusiePosterior, fit_susie, inclusion_probability
 
@@ -57,42 +57,43 @@ def planted(rng: np.random.Generator, x: np.ndarray, n_causal: int, h2: float) -
     return np.sqrt(h2) * value + np.sqrt(1 - h2) * rng.normal(size=(g, n)), causal
 
 
-def reference_ibss(y: np.ndarray, x: np.ndarray, n_effects: int, n_passes: int) -> dict[str, np.ndarray]:
-    """Algorithm 1 of Wang et al. 2020, written with loops and an exhaustive search for V."""
+def reference_ibss(
+    y: np.ndarray, x: np.ndarray, mixture: EffectMixture, n_effects: int, n_passes: int
+) -> dict[str, np.ndarray]:
+    """Algorithm 1 of Wang et al. 2020 with loops; each single effect by numerical integration over its size."""
     n, p = x.shape
     dof = n - 1
     d = (x**2).sum(0)
     sigma2 = (y**2).sum() / dof
-    total = sigma2
-    alpha = np.full((n_effects, p), 1 / p)
-    mu, mu2, v = np.zeros((n_effects, p)), np.zeros((n_effects, p)), np.zeros(n_effects)
+    unit = np.sqrt(sigma2)
+    null, weight = float(mixture.null), np.asarray(mixture.weight, float).ravel()
+    scale = unit * np.asarray(mixture.scale, float)
+    grid = np.linspace(-4, 4, 4001) * unit
+    prior = (weight * norm.pdf(grid[:, None], scale=scale)).sum(1) * (grid[1] - grid[0])
+    alpha, present = np.full((n_effects, p), 1 / p), np.zeros(n_effects)
+    mu, mu2 = np.zeros((n_effects, p)), np.zeros((n_effects, p))
     for _ in range(n_passes):
         for effect in range(n_effects):
-            others = sum((alpha[k] * mu[k] for k in range(n_effects) if k != effect), np.zeros(p))
+            others = sum((present[k] * alpha[k] * mu[k] for k in range(n_effects) if k != effect), np.zeros(p))
             bhat = x.T @ (y - x @ others) / d
-            s2 = sigma2 / d
-            grid = np.exp(np.linspace(np.log(s2.min()) - 3, np.log(total), 400))[:, None]
-            each = 0.5 * np.log(s2 / (s2 + grid)) + bhat**2 / s2 / 2 * grid / (s2 + grid)
-            marginal = logsumexp(each, axis=1) - np.log(p)
-            chosen = grid[marginal.argmax(), 0] if marginal.max() > 0 else 0.0
-            v[effect] = chosen
-            if chosen == 0:
-                alpha[effect], mu[effect], mu2[effect] = 1 / p, 0, 0
-                continue
-            lbf = 0.5 * np.log(s2 / (s2 + chosen)) + bhat**2 / s2 / 2 * chosen / (s2 + chosen)
-            alpha[effect] = np.exp(lbf - logsumexp(lbf))
-            post = 1 / (1 / s2 + 1 / chosen)
-            mu[effect] = post / s2 * bhat
-            mu2[effect] = mu[effect] ** 2 + post
-        fitted = [x @ (alpha[k] * mu[k]) for k in range(n_effects)]
+            s = np.sqrt(sigma2 / d)
+            ratio = norm.pdf(bhat[:, None], grid, s[:, None]) / norm.pdf(bhat, 0, s)[:, None]
+            bf = ratio @ prior
+            mu[effect] = ratio @ (prior * grid) / bf
+            mu2[effect] = ratio @ (prior * grid**2) / bf
+            alpha[effect] = bf / bf.sum()
+            present[effect] = (1 - null) * bf.mean() / ((1 - null) * bf.mean() + null)
+        fitted = [x @ (present[k] * alpha[k] * mu[k]) for k in range(n_effects)]
         rss = ((y - sum(fitted)) ** 2).sum()
-        rss += sum((alpha[k] * mu2[k] * d).sum() - (fitted[k] ** 2).sum() for k in range(n_effects))
+        rss += sum((present[k] * alpha[k] * mu2[k] * d).sum() - (fitted[k] ** 2).sum() for k in range(n_effects))
         sigma2 = rss / dof
-    pip = 1 - np.prod([1 - alpha[k] * (v[k] > 0) for k in range(n_effects)], axis=0)
-    return {"pip": pip, "coef": (alpha * mu).sum(0), "sigma2": np.array(sigma2)}
+    pip = 1 - np.prod([1 - alpha[k] * present[k] for k in range(n_effects)], axis=0)
+    coefficients = (present[:, None] * alpha * mu).sum(0)
+    sd = np.sqrt(mu2 - mu**2)
+    return {"pip": pip, "coef": coefficients, "sigma2": np.array(sigma2), "present": present, "sd": sd}
 
 
-def test_agrees_with_a_slow_reference() -> None:
+def test_agrees_with_numerical_integration() -> None:
     rng = np.random.default_rng(0)
     x = linked_dosages(rng)  # one shape for most tests: each is compiled anew
     y, _ = planted(rng, x, 2, 0.4)
@@ -101,17 +102,24 @@ def test_agrees_with_a_slow_reference() -> None:
     pip = np.asarray(inclusion_probability(fit))
     for gene in range(3):
         slow = reference_ibss(
-            np.asarray(problem.response[gene], float), np.asarray(problem.genotype[gene], float), 5, 15
+            np.asarray(problem.response[gene], float),
+            np.asarray(problem.genotype[gene], float),
+            starting_mixture(1),
+            5,
+            20,
         )
         np.testing.assert_allclose(pip[gene], slow["pip"], atol=0.02)
         np.testing.assert_allclose(susie_coefficients(fit)[gene], slow["coef"], atol=0.01)
-        np.testing.assert_allclose(fit.residual_variance[gene], slow["sigma2"], rtol=0.02)
+        np.testing.assert_allclose(fit.residual_variance[gene, 0], slow["sigma2"], rtol=0.02)
+        np.testing.assert_allclose(fit.present[gene], slow["present"], atol=0.02)
+        np.testing.assert_allclose(fit.sd[gene, 0, :, 0], slow["sd"][0], rtol=0.03, atol=1e-3)
     assert pip.max() > 0.5
+    assert 0.02 < np.asarray(fit.present).min() < 0.5
 
 
 def sets_of(problem: EffectProblem, fit: SusiePosterior) -> list[list[np.ndarray]]:
-    alpha, v, x = (np.asarray(a) for a in (fit.alpha, fit.prior_variance, problem.genotype))
-    return [[s.variants for s in credible_sets(alpha[i], v[i], x[i])] for i in range(len(alpha))]
+    alpha, present, x = (np.asarray(a) for a in (fit.alpha, fit.present, problem.genotype))
+    return [[s.variants for s in credible_sets(alpha[i], present[i], x[i])] for i in range(len(alpha))]
 
 
 def test_credible_sets_cover_planted_variants_and_null_genes_have_few() -> None:

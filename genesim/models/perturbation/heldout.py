@@ -1,0 +1,140 @@
+"""Held-out conditions that copy a question: what the stack, its scores and its intervals are learned from.
+
+A fold hides everything that the question would not have: with a new perturbation every condition that holds
+it (or another guide of its gene), with a new donor every condition of that donor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from genesim import rng
+from genesim.models.perturbation.candidates import Candidates, Screen
+from genesim.models.perturbation.kernels import Embedding
+from genesim.models.perturbation.library import EffectLibrary, same_components, stratum_of
+
+# Up to this many groups each is left out alone.
+_LEAVE_ONE_OUT = 25
+MAX_GROUPS = 200
+"""Groups that are held out, at most; more teach the weights nothing new and cost memory."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out conditions of one regime.
+
+    Attributes:
+        row, fold: Row of the library, and the fold it was held out in.
+        candidates: condition x 2 candidates x gene, see `Candidates.weights`.
+        centre: Mean effect of the other perturbations in training; NaN where there are none.
+        truth, se, used: Observed effect, its standard error, and the genes that count; condition x gene.
+    """
+
+    row: np.ndarray
+    fold: np.ndarray
+    candidates: np.ndarray
+    centre: np.ndarray
+    truth: np.ndarray
+    se: np.ndarray
+    used: np.ndarray
+
+
+def _groups(library: EffectLibrary, stratum: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pairs (rows to predict, rows to hide) that put a condition in a stratum."""
+    regime, _, which = stratum.partition(":")
+    grouped = library.grouped
+    distinct, kind = np.unique(grouped, axis=0, return_inverse=True)
+    kind = np.ravel(kind)
+    groups: list[tuple[np.ndarray, np.ndarray]] = []
+    if which and not which.endswith(" (partly)"):
+        level = library.row_levels[:, library.covariates.index(which)]
+        return [(rows, rows) for value in np.unique(level) if len(rows := np.flatnonzero(level == value))]
+    for k, components in enumerate(distinct):
+        rows = np.flatnonzero(kind == k)
+        if regime == "new_context":
+            place = library.context[rows]
+            if which:
+                place = library.row_levels[rows, library.covariates.index(which.removesuffix(" (partly)"))]
+            values = np.unique(place)
+            if len(values) > 1:
+                groups += [(rows[place == c], rows[place == c]) for c in values]
+        elif regime == "combination" and components.sum() > 1:
+            groups.append((rows, rows))
+        elif regime == "new_perturbation" and components.sum() == 1:
+            groups.append((rows, np.flatnonzero(grouped[:, components].any(1))))
+        elif regime == "new_dose":
+            for row in rows:
+                same = same_components(library, library.dose[row]) & (library.context == library.context[row])
+                if (library.dose[same] != library.dose[row]).any():
+                    groups.append((np.array([row]), np.array([row])))
+    return groups
+
+
+def hold_out(
+    library: EffectLibrary,
+    regime: str,
+    n_components: int,
+    ridge: float,
+    n_folds: int,
+    seed: int,
+    embeddings: Sequence[Embedding] = (),
+    screens: Sequence[Screen] = (),
+) -> HeldOut | None:
+    """Predict the conditions of a regime from libraries that do not hold them; None where there are none.
+
+    A condition without a gene to judge it by (none but targets has a standard error) is left out.
+
+    Args:
+        regime: A regime, or one of `library.strata`.
+        embeddings, screens: Priors; they must not come from the effects that are held out.
+    """
+    groups = _groups(library, regime)
+    if not groups:
+        return None
+    n_groups = len(groups)
+    shuffled = rng.generator(seed, "perturbation", "folds", regime).permutation(n_groups)
+    fold_of = np.full(n_groups, -1)
+    chosen = shuffled[:MAX_GROUPS]
+    n_chosen = len(chosen)
+    fold_of[chosen] = np.arange(n_chosen) % (n_chosen if n_chosen <= _LEAVE_ONE_OUT else n_folds)
+    judged = (library.se > 0) & ~np.stack([library.target_mask(dose) for dose in library.dose])
+    rows, folds, predicted, baseline = [], [], [], []
+    nothing = np.full(library.effect.shape[1], np.nan)
+    for fold in np.unique(fold_of[fold_of >= 0]):
+        inside = [groups[i] for i in np.flatnonzero(fold_of == fold)]
+        hidden = np.zeros(library.n_conditions, bool)
+        for _, hide in inside:
+            hidden[hide] = True
+        if hidden.all():
+            continue
+        rest = library.take(~hidden)
+        made = Candidates(rest, n_components, ridge, embeddings, screens)
+        for wanted, _ in inside:
+            for row in wanted:
+                context, dose = int(library.context[row]), library.dose[row]
+                # Others hidden in the same fold may have moved it to a harder regime.
+                if judged[row].any() and _asks(stratum_of(rest, context, dose), regime):
+                    rows.append(int(row))
+                    folds.append(int(fold))
+                    predicted.append(made.all(context, dose))
+                    centre = made.other_perturbations(context, dose)
+                    baseline.append(nothing if centre is None else centre)
+    if not rows:
+        return None
+    return HeldOut(
+        np.array(rows),
+        np.array(folds),
+        np.stack(predicted),
+        np.stack(baseline),
+        library.effect[rows],
+        library.se[rows],
+        judged[rows],
+    )
+
+
+def _asks(found: str, wanted: str) -> bool:
+    """A stratum that was found is the one wanted, or part of the regime that was."""
+    return found == wanted or (":" not in wanted and found.split(":")[0] == wanted)

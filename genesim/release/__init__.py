@@ -1,0 +1,1 @@
+"""The papers of a released simulation: what they say, who approved them, and the check of the whole."""
