@@ -12,8 +12,6 @@ from pathlib import Path
 
 import jax
 
-jax.config.update("jax_enable_x64", True)
-
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
@@ -22,6 +20,8 @@ from jaxqtl.hypothesis import BetaPermutation, ScoreTest
 from jaxqtl.infer import GeneralizedLinearModel
 from jaxqtl.map import map_cis
 from jaxqtl.map.data import CisData
+
+jax.config.update("jax_enable_x64", True)
 
 
 class Windows:
