@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import jax
-
 import jax.numpy as jnp
 import numpy as np
 import polars as pl

@@ -33,8 +33,8 @@ def _loaded(models: Models | str | Path, need_haplotypes: bool) -> tuple[Models,
     folders = {name: root / name for name in ("expression", "effects", "perturbation")}
     if need_haplotypes or (root / "haplotypes").is_dir():
         folders |= {f"haplotypes/{p.name}": p for p in haplotype_folders(root)}
-    inputs = {name: hash_input(path) for name, path in folders.items() if path.is_dir()}
-    return Models.load(root, need_haplotypes), inputs
+    loaded = Models.load(root, need_haplotypes)  # which checks the manifests that are hashed next
+    return loaded, {name: hash_input(path) for name, path in folders.items() if path.is_dir()}
 
 
 def simulate(

@@ -16,7 +16,7 @@ from genesim.config.model import ExpressionConfig, HaplotypeConfig
 from genesim.errors import ConfigError
 from genesim.models.base import EmModel, GenerativeModel, Modality
 from genesim.models.catalog import CATALOG, card, methods, spec
-from genesim.models.perturbation.candidates import CANDIDATES, EffectLibrary
+from genesim.models.perturbation.candidates import CANDIDATES, RELEVANT, EffectLibrary
 from genesim.models.perturbation.stack import fit_stack, hold_out
 
 README_ROWS = {"expression": "cells", "haplotypes": "haplotypes", "effects": "cis effects"} | {
@@ -54,7 +54,10 @@ def test_score_tables_name_their_methods_as_the_catalog_does() -> None:
     se = np.full_like(effect, 0.1)
     library = EffectLibrary(np.zeros(4, int), np.eye(4), effect, se, effect, se, np.full(4, -1))
     _, scores = fit_stack(hold_out(library, "new_perturbation", 2, 0.1, 5, 0), "new_perturbation")
-    assert {str(record["method"]) for record in scores} - {"model"} == set(methods("perturbation"))
+    of_priors = {"kernel_ridge", "neighbours", "other_screen"}  # and this library has none
+    relevant = set(RELEVANT["new_perturbation"]) - of_priors
+    assert {str(record["method"]) for record in scores} - {"model"} == {"stack", "no_change", *relevant}
+    assert {name for names in RELEVANT.values() for name in names} == set(CANDIDATES)
 
 
 def test_every_trained_class_is_in_the_catalog() -> None:

@@ -9,7 +9,7 @@ Sizes are in log2 units per SD of the dosage, divided by the gene's noise (`sing
 serves genes of every scale, and 11' says that the log2 fold change is equal in all types.
 
 nu is given, not learned. The likeliest nu is that of all single effects, most of which a gene does not have (.65 to .9
-of 5), and is too doubtful of the first: held-out R2 of GEUVADIS chr22 falls from .0668 (nu = .3; .0671 at .02) to .0636.
+of 5), and is too doubtful of the first: held-out R2 of GEUVADIS chr22 falls to .0636 from .0668 (nu .3; .02: .0671).
 With a nu for each effect, or one that grows with their order, the fit takes later, weaker effects for absent, and
 intervals of genetic values lose up to 8 points of coverage.
 """
