@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from genesim.config.new_variants import RareVariants as RareVariants
     from genesim.data.allele_factors import DosageRules as DosageRules
     from genesim.data.cohort import load_cohort as load_cohort
+    from genesim.data.effect_table import read_effect_table as read_effect_table
     from genesim.data.gene_dosage import GeneDosage as GeneDosage
     from genesim.data.gene_dosage import dosage_from_vcf as dosage_from_vcf
     from genesim.data.gene_priors import read_gene_sets as read_gene_sets
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from genesim.data.genotypes import write_plink as write_plink
     from genesim.data.genotypes import write_vcf as write_vcf
     from genesim.data.ploidy import set_ploidy as set_ploidy
+    from genesim.estimators.effect_prior import EffectPrior as EffectPrior
     from genesim.estimators.effects import EffectModel as EffectModel
     from genesim.estimators.expression import ExpressionModel as ExpressionModel
     from genesim.estimators.haplotypes import HaplotypeModel as HaplotypeModel
@@ -67,11 +69,13 @@ _HOMES = {
     "dosage_from_vcf": "genesim.data.gene_dosage",
     "GeneDosage": "genesim.data.gene_dosage",
     "DosageRules": "genesim.data.allele_factors",
+    "read_effect_table": "genesim.data.effect_table",
     "read_gene_sets": "genesim.data.gene_priors",
     "screen_effects": "genesim.data.gene_priors",
     "ExpressionModel": "genesim.estimators.expression",
     "HaplotypeModel": "genesim.estimators.haplotypes",
     "EffectModel": "genesim.estimators.effects",
+    "EffectPrior": "genesim.estimators.effect_prior",
     "PerturbationModel": "genesim.estimators.perturbation",
     "write_local_ancestry": "genesim.simulate.admixture",
     "simulate_pedigree": "genesim.simulate.pedigree",

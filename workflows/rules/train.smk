@@ -108,6 +108,7 @@ rule train_effects:
     input:
         cohort="<results>/cohort/manifest.sha256",
         kinship=[str(INPUTS.kinship)] if INPUTS.kinship else [],
+        priors=[str(path) for path in RUN.models.effects.prior.files.values()],
     output:
         "<results>/models/effects/manifest.sha256",
     log:
