@@ -6,7 +6,7 @@ Half of the donors teach; expression of the other half's genotypes is compared, 
 - `real`: the other half's own expression, which the simulators should meet. `floor`: the half that taught.
 - `genesim`: a posterior draw of the effects of the teaching half (as allelic fold changes), and independent normal
   residuals with each gene's own SD: what is left of its variance beside the genetic value.
-- `splatPop`: its recipe (`peers/splatpop.py`) with means, CVs, effects and share of eGenes of the teaching half.
+- `splatPop`: its recipe (`splatpop.py`) with means, CVs, effects and share of eGenes of the teaching half.
 - `null`: `real` with genotypes given to other donors.
 
 Writes `effect_realism.csv` (seed, cohort, metric, value) and `.json`.
@@ -24,8 +24,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 from effect_calibration import WINDOW, Panel, read_panel
-from peers.splatpop import SplatPop
 from record import write_record
+from splatpop import SplatPop
 
 from genesim import rng
 from genesim.config.base import parse
