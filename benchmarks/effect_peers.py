@@ -67,7 +67,7 @@ def planted(panel: Panel, n_genes: int, seed: int) -> Iterator[Row]:
         planned = list(batches(windows, len(rows), 32))
         weight = np.ones(y.shape)
         prior = learn_mixture(
-            lambda: (build_batch(b[0], b[1:], y, weight, basis, windows, panel.of(rows)) for b in planned), n_effects=L
+            lambda: (build_batch(b[0], b[1:], y, weight, basis, windows, panel.of(rows)) for b in planned)
         )
         for chosen, width, size in planned:
             problem = build_batch(chosen, (width, size), y, weight, basis, windows, panel.of(rows))

@@ -139,7 +139,7 @@ def run(data: Path, n_genes: int, n_factors: int, window: int, seed: int, models
             prior = None
             if name in ("susie", "shuffled"):
                 started = time.process_time()
-                prior = learn_mixture(lambda p=problem_of, b=planned: map(p, b), n_effects=EffectConfig().n_effects)
+                prior = learn_mixture(lambda p=problem_of, b=planned: map(p, b))
                 learning[name] += time.process_time() - started
             for genes, width, size in planned:
                 problem = problem_of((genes, width, size))

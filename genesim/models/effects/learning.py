@@ -13,13 +13,12 @@ from genesim.models.effects.mixture import EffectMixture, learned_correlation, l
 from genesim.models.effects.problem import EffectProblem
 from genesim.models.effects.susie import fit_susie, with_types
 
-N_ROUNDS = 3
+N_ROUNDS = 2
 
 
 def learn_mixture(
     problems: Callable[[], Iterable[EffectProblem]],
     n_types: int = 1,
-    n_effects: int = 5,
     n_rounds: int = N_ROUNDS,
     genes_at_once: int = 1,
     correlated_noise: bool = True,
@@ -27,12 +26,11 @@ def learn_mixture(
     """Alternate between fitting genes and estimating their prior.
 
     All genes given take part, with or without an effect: genes chosen for their signal would make the prior blind to
-    the null.
+    the null. Each is fitted with one effect, which costs little and has a null of its own: that the gene has none.
 
     Args:
         problems: Gives the batches of genes, afresh at each call; without any, the flat mixture is the answer.
         n_types: Cell types of the problems.
-        n_effects: Single effects a gene.
         n_rounds: Times that all genes are fitted.
         genes_at_once: See `fit_susie`.
         correlated_noise: Learn the correlation of the types' noise; otherwise it is taken to be 0.
@@ -45,10 +43,10 @@ def learn_mixture(
             problem = with_types(given)
             if mixture is None:
                 mixture = replace(_starting(problem), **ignored)
-            fit = fit_susie(problem, mixture, n_effects=n_effects, genes_at_once=min(genes_at_once, len(problem.dof)))
+            fit = fit_susie(problem, mixture, n_effects=1, genes_at_once=min(genes_at_once, len(problem.dof)))
             usable = np.asarray((problem.prior > 0).any(2))
             tested = usable.any(1)
-            evidence.append(np.asarray(fit.log_evidence)[tested])
+            evidence.append(np.asarray(fit.log_evidence)[tested, 0])
             both = usable[:, :, None] & usable[:, None]
             correlations.append(np.where(both, np.asarray(fit.residual_correlation), np.nan)[tested])
             freedoms.append(np.where(usable, np.asarray(problem.dof), 0.0)[tested])

@@ -299,7 +299,6 @@ def fit_types(
     mixture = learn_mixture(
         lambda: map(problem_of, teachers),
         n_types,
-        config.n_effects,
         genes_at_once=at_once,
         correlated_noise=correlated_noise,
     )

@@ -148,8 +148,12 @@ def single_effect(
     log_bf = 0.5 * (jnp.einsum("kpa,kag->kpg", t**2, g.shrink) - g.log_determinant[:, None])
     log_weight = jnp.log(mixture.weight)
     joint = log_weight[:, None] + log_bf
-    at_variant = jax.scipy.special.logsumexp(joint, axis=(0, 2))
-    component = jnp.exp(joint - at_variant[:, None])
+    # logsumexp and softmax at once: exponentials are most of the cost.
+    top = joint.max((0, 2))
+    component = jnp.exp(joint - top[:, None])
+    at_variant = component.sum((0, 2))
+    component = component / at_variant[:, None]
+    at_variant = top + jnp.log(at_variant)
     total = jnp.where(usable, jax.scipy.special.logsumexp(log_prior + at_variant), -jnp.inf)
     # A gene without a usable variant (padding, say) keeps an alpha of zeros.
     alpha = jnp.where(usable, jnp.exp(log_prior + at_variant - jnp.where(usable, total, 0.0)), 0.0)

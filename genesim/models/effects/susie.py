@@ -137,7 +137,7 @@ def _fit_one(
         variance,
         _correlation(y, usable),
         0,
-        jnp.float32(jnp.inf),
+        jnp.where(usable.sum() > 0, jnp.float32(jnp.inf), 0.0),  # padding needs no pass
     )
     (_, _, fitted), sigma2, correlation, iterations, _ = jax.lax.while_loop(
         lambda s: (s[3] < max_iterations) & (s[4] > tolerance), one_pass, start

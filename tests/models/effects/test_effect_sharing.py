@@ -21,7 +21,7 @@ N_TYPES, N_GENES, N_DONORS, WIDE = 3, 48, 120, 30
 def test_a_single_effect_in_two_types_is_that_of_dense_gaussians() -> None:
     random = np.random.default_rng(0)
     mixture = starting_mixture(2, 0.1, 4)
-    mixture = learned_weights(mixture, random.normal(size=(30, 3, *mixture.weight.shape)))
+    mixture = learned_weights(mixture, random.normal(size=(30, *mixture.weight.shape)))
     error, unit, r = np.array([0.05, 0.2]), 0.7, np.array([[1, 0.6], [0.6, 1]])
     bhat = random.normal(0, 0.3, (12, 2))
     log_prior = np.log(random.dirichlet(np.ones(12)))
