@@ -1,4 +1,4 @@
-"""Does knowing more beforehand help? Held-out R2 of cis effects under priors (GEUVADIS chr22), from few donors and more.
+"""Does knowing more beforehand help? Held-out R2 of cis effects under priors (GEUVADIS, chr22), few donors and more.
 
     python benchmarks/effect_priors.py --data ../shared/data --seeds 0 1 2
 
