@@ -90,6 +90,22 @@ EXPRESSION: dict[str, MetricInfo] = {
         "A classifier trained on simulated cells labels held-out real cells.",
         1.0,
     ),
+    "marker_overlap": MetricInfo(
+        "Marker genes of cell types",
+        "usefulness",
+        "higher",
+        "share",
+        "Of the 50 strongest markers of each cell type in simulated cells, the share that real cells have too.",
+        1.0,
+    ),
+    "clustering_gap": MetricInfo(
+        "Clustering, agreement with cell types",
+        "usefulness",
+        "lower",
+        "ARI",
+        "How far k-means clusters agree with cell types, absolute difference from real cells.",
+        0.0,
+    ),
     "nearest_neighbour_share": MetricInfo(
         "Cells nearer to training than to held-out cells",
         "privacy",

@@ -15,7 +15,7 @@ from genesim.errors import InputError
 from genesim.evaluate.catalog import EXPRESSION
 from genesim.evaluate.copying import copying_scores
 from genesim.evaluate.score import Score, scored
-from genesim.metrics import distribution, expression
+from genesim.metrics import distribution, downstream, expression
 from genesim.metrics.interval import Interval, half_sample_intervals, normal_interval
 
 Labels = np.ndarray | None
@@ -134,6 +134,18 @@ class _Comparison:
             )
             changes = [expression.log_fold_changes(c.counts, c.labels, self.wanted) for c in (a, b)]
             found["log_fold_change_slope"] = expression.slope(*changes)
+            size = int(self.wanted.max()) + 1
+            tested = self.wanted[
+                np.min([np.bincount(c.labels, minlength=size)[self.wanted] for c in (a, b)], axis=0) >= 2
+            ]
+            if len(tested):  # a half of the cells may lack a type
+                markers = [downstream.marker_statistics(c.log, c.labels, tested) for c in (a, b)]
+                found["marker_overlap"] = downstream.marker_overlap(*markers)
+            agreement = [
+                downstream.clustering_agreement(features[rows], cells.labels[rows])
+                for features, cells, rows in ((x, a, inside[0]), (y, b, inside[1]))
+            ]
+            found["clustering_gap"] = abs(agreement[0] - agreement[1])
         return found
 
     def classifier(self, harder: bool) -> distribution.TwoSample:
