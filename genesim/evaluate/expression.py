@@ -140,7 +140,7 @@ class _Comparison:
             ]
             if len(tested):  # a half of the cells may lack a type
                 markers = [downstream.marker_statistics(c.log, c.labels, tested) for c in (a, b)]
-                found["marker_overlap"] = downstream.marker_overlap(*markers)
+                found["marker_overlap"] = downstream.marker_overlap(markers[0], markers[1])
             agreement = [
                 downstream.clustering_agreement(features[rows], cells.labels[rows])
                 for features, cells, rows in ((x, a, inside[0]), (y, b, inside[1]))

@@ -39,7 +39,7 @@ def marker_statistics(
         mean = first / count
         return mean, np.maximum(second - count * mean**2, 0) / (count - 1) / count
 
-    inside = moments(*sums, n[:, None])
+    inside = moments(sums[0], sums[1], n[:, None])
     outside = moments(total[0] - sums[0], total[1] - sums[1], (len(labels) - n)[:, None])
     error = np.sqrt(inside[1] + outside[1])
     return np.where(error > 0, (inside[0] - outside[0]) / np.maximum(error, 1e-300), 0.0)
