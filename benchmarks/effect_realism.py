@@ -4,8 +4,9 @@
 
 Half of the donors teach; expression of the other half's genotypes is compared, by one mapper (`EffectModel.fit`).
 - `real`: the other half's own expression, which the simulators should meet. `floor`: the half that taught.
-- `genesim`: a posterior draw of the effects of the teaching half (as allelic fold changes), and independent normal
-  residuals with each gene's own SD: what is left of its variance beside the genetic value.
+- `genesim`: a posterior draw of the effects of the teaching half (as allelic fold changes), and normal residuals with
+  the covariance of the teaching half's (mappers take hidden factors out of real expression), of the variance a gene has
+  beside its drawn genetic value. `genesim_credible` draws only effects with a credible set.
 - `splatPop`: its recipe (`splatpop.py`) with means, CVs, effects and share of eGenes of the teaching half.
 - `null`: `real` with genotypes given to other donors.
 
@@ -83,17 +84,25 @@ def one_seed(panel: Panel, n_genes: int, seed: int) -> Iterator[Row]:
     yield from summary("null", fit(values[:, two], back, genes), values[:, two])
 
     log2 = np.log2(values[:, one] + 0.1 * values[:, one].mean(1, keepdims=True))
-    genetic = learned.predict(taught).mean.to_numpy().T
-    residual = np.sqrt(np.maximum(log2.var(1) - genetic.var(1), 0.05 * log2.var(1)))
+    left = log2 - learned.predict(taught).mean.reindex(columns=genes.index, fill_value=0.0).to_numpy().T
+    left = left - left.mean(1, keepdims=True)
     frequency = panel.dosage[:, one].mean(1) / 2
     variants = panel.genotypes.variants.assign(frequency=frequency)
     scenario = parse(EffectsScenario, {"learned": True})
-    truth = plant_effects(scenario, genes, variants, [], seed, learned.sample(seed))
-    fold, affected = log2_fold_changes(truth, tested, ["all"])
-    drawn = log2.mean(1)[:, None] + residual[:, None] * draw.normal(size=(n_genes, len(two)))
-    drawn[genes.index.get_indexer(affected)] += fold[:, 0].T
-    made = np.exp2(drawn)
-    yield from summary("genesim", fit(made, tested, genes), made)
+
+    def genetic(truth: pd.DataFrame, donors: Genotypes) -> np.ndarray:
+        fold, affected = log2_fold_changes(truth, donors, ["all"])
+        value = np.zeros((n_genes, donors.n_donors))
+        value[genes.index.get_indexer(affected)] = fold[:, 0].T
+        return value
+
+    for name, credible_only in (("genesim", False), ("genesim_credible", True)):
+        truth = plant_effects(scenario, genes, variants, [], seed, learned.sample(seed, credible_only))
+        variance = np.maximum(log2.var(1) - genetic(truth, taught).var(1), 0.05 * log2.var(1))
+        noise = left @ draw.normal(size=(len(one), len(two))) / np.sqrt(len(one) - 1)
+        noise *= np.sqrt(variance / np.maximum(left.var(1), 1e-9))[:, None]
+        made = np.exp2(log2.mean(1)[:, None] + noise + genetic(truth, tested))
+        yield from summary(name, fit(made, tested, genes), made)
 
     calls = learned.egenes().set_index("gene")["is_egene"].reindex(genes.index).fillna(False).to_numpy(bool)
     top = learned.posteriors["all"]

@@ -8,7 +8,7 @@ import pandas as pd
 from genesim import rng
 from genesim.estimators.effect_inputs import ALL
 from genesim.metrics.effects import benjamini_hochberg
-from genesim.models.effects.draws import SharedPrior, draw_effects, draw_shared
+from genesim.models.effects.draws import SharedPrior, draw_effects, draw_shared, under_null
 from genesim.models.effects.posterior import EffectPosterior, local_false_sign_rates, marginal_effects
 from genesim.models.effects.units import afc_from_slope
 
@@ -102,6 +102,7 @@ def sample_table(
     seed: int,
     credible_only: bool,
     shared: list[tuple[list[str], SharedPrior]] | None = None,
+    null: float | None = None,
 ) -> pd.DataFrame:
     """One posterior draw of all effects: gene, variant, cell_type, log2_afc, lfsr (see `effect_table`).
 
@@ -109,8 +110,12 @@ def sample_table(
     together (`shared`) one variant, and sizes that are drawn together. A gene's draws come from its own stream, and
     its cell types share the draw of positions. Without labels, cell_type is "*" (every cell type); with labels, a
     type that had too few donors takes the draw of "all". With `credible_only`, single effects without a
-    credible set in that fit are left out: what remains are effects that the data show.
+    credible set in that fit are left out: what remains are effects that the data show. With `null`, whether effects
+    exist is judged under that prior instead of the fit's (`draws.under_null`).
     """
+    if null is not None:
+        fitted_null = {name: float(prior.null) for names, prior in shared or [] for name in names}
+        posteriors = {n: under_null(p, fitted_null[n], null) if n in fitted_null else p for n, p in posteriors.items()}
 
     def numbers(*names: str) -> list[np.random.Generator]:
         return [rng.generator(seed, "effects", *names, str(gene)) for gene in genes.index]

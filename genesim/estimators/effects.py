@@ -35,7 +35,7 @@ from genesim.estimators.effect_prior import EffectPrior, resolve_prior, with_lea
 from genesim.estimators.effect_structure import Kinship, donor_structure
 from genesim.estimators.effect_tables import effect_table, egene_table, sample_table
 from genesim.models.catalog import card
-from genesim.models.effects.draws import SharedPrior
+from genesim.models.effects.draws import DRAWN_NULL, SharedPrior
 from genesim.models.effects.kinship import fit_heritability
 from genesim.models.effects.location import correlation_log_bf, learn_tss_curve
 from genesim.models.effects.marginal import marginal_correlations
@@ -321,8 +321,16 @@ class EffectModel:
         """One row a gene and cell type; see `effect_tables.egene_table`."""
         return egene_table(self.genes, self.variants, self.posteriors, fdr)
 
-    def sample(self, seed: int = 0, credible_only: bool = True) -> pd.DataFrame:
-        """One posterior draw: gene, variant, cell_type, log2_afc, lfsr; see `effect_tables.sample_table`."""
+    def sample(self, seed: int = 0, credible_only: bool = False, null: float | None = DRAWN_NULL) -> pd.DataFrame:
+        """One posterior draw: gene, variant, cell_type, log2_afc, lfsr; see `effect_tables.sample_table`.
+
+        Args:
+            seed: Of the draw.
+            credible_only: Leave out single effects without a credible set: what remains the data show clearly, and
+                is less than there is.
+            null: Prior probability that a single effect does not exist; None takes the fit's own. It has no
+                meaning for a model made of a table.
+        """
         return sample_table(
             self.genes,
             self.variants,
@@ -332,6 +340,7 @@ class EffectModel:
             seed,
             credible_only,
             self.shared,
+            null,
         )
 
     def predict(self, geno: Genotypes, cell_type: str = ALL) -> EffectPrediction:

@@ -30,6 +30,7 @@ def test_a_planted_effect_that_the_refit_misses_counts_against_power() -> None:
     expression[:, 0] += 2.0 * dosage[3]  # g0 follows v3, the others follow nothing
     bulk = ad.AnnData(expression, obs=pd.DataFrame(index=donors), var=pd.DataFrame(index=ids))
     genes = pd.DataFrame({"contig": "1", "tss": 1_000}, index=bulk.var_names)
+    genes.loc["g21", "tss"] = 10**6  # no variant near: the fit has nothing on it
     config = EffectConfig(window=10_000, n_factors=0)
     model = EffectModel.fit(bulk, geno, genes, bulk=True, scale="log2", config=config)
     planted_at = ["v3", *(f"v{4 + i}" for i in range(19)), "v3", "v29"]  # v3 serves two genes

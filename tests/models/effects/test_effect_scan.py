@@ -8,8 +8,8 @@ import numpy as np
 from scipy import stats
 
 from genesim.config.model import EffectConfig
-from genesim.models.effects.draws import draw_effects
-from genesim.models.effects.posterior import EffectPosterior, genetic_values, marginal_effects
+from genesim.models.effects.draws import draw_effects, under_null
+from genesim.models.effects.posterior import EffectPosterior, effect_groups, genetic_values, marginal_effects
 from genesim.models.effects.problem import orthonormal_covariates
 from genesim.models.effects.scan import fit_genes, padded_size
 
@@ -60,6 +60,24 @@ def test_draws_follow_the_posterior() -> None:
         assert abs(np.mean(total[key]) - mean) < 5 * sd / np.sqrt(800)
         assert stats.kstest((np.array(total[key]) - mean) / sd, "norm").pvalue > 1e-3
         assert stats.kstest((np.array(total[key]) - mean) / sd - 1, "norm").pvalue < 1e-6
+
+
+def test_another_null_changes_the_odds_of_existence_and_nothing_else() -> None:
+    posterior, _, _ = fitted()
+    start, group = effect_groups(posterior)
+
+    def odds(p: EffectPosterior) -> np.ndarray:
+        present = np.minimum(np.add.reduceat(p.alpha.astype(float), start), 1 - 1e-7)
+        return present / (1 - present)
+
+    same, doubtful = under_null(posterior, 0.3, 0.3), under_null(posterior, 0.3, 0.6)
+    np.testing.assert_allclose(same.alpha, posterior.alpha, rtol=1e-5)
+    unsure = odds(posterior) < 1e3
+    assert 0 < unsure.sum() < len(start)
+    np.testing.assert_allclose((odds(doubtful) / odds(posterior))[unsure], 0.3 / 0.7 * 0.4 / 0.6, rtol=1e-3)
+    ratio = doubtful.alpha / posterior.alpha
+    np.testing.assert_allclose(ratio, ratio[start][group], rtol=1e-5)
+    assert under_null(posterior, 0.3, 1 - 1e-9).alpha[unsure[group]].max() < 1e-4
 
 
 def test_same_position_numbers_give_the_same_variant() -> None:
