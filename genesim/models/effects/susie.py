@@ -96,7 +96,8 @@ def _fit_one(
 
     def estimate(effect: Array, fitted: Array, g: Geometry) -> tuple[Array, SingleEffect]:
         residual = y - (fitted.sum(0) - fitted[effect])
-        slope = jnp.einsum("cn,cnp->pc", residual, x) / dof
+        # A product a type: XLA runs einsum("cn,cnp->pc") on a CPU seven times slower.
+        slope = jax.vmap(jnp.matmul)(residual, x).T / dof
         z = filled_z(slope / unit * g.precision, seen, g.inverse)
         return z, single_effect(z, log_prior, g, mixture)
 
@@ -108,7 +109,7 @@ def _fit_one(
         carry = (
             present.at[effect].set(one.present),
             alpha.at[effect].set(one.alpha),
-            fitted.at[effect].set(jnp.einsum("pc,cnp->cn", weight * one.mean * unit, x)),
+            fitted.at[effect].set(jax.vmap(jnp.matmul)(x, (weight * one.mean * unit).T)),
             g,
         )
         return carry, second
