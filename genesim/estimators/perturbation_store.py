@@ -24,7 +24,7 @@ from genesim.train.store import load_model, save_model
 
 KIND = "perturbation"
 _LIBRARY = ("context", "dose", "effect", "se", "shrunk", "sd", "target")
-_OPTIONAL = ("group", "levels", "profile")
+_OPTIONAL = ("group", "levels", "profile", "control_se")
 
 
 def save_parts(directory: str | Path, parts: dict[str, Any]) -> Path:
@@ -119,6 +119,7 @@ def load_parts(directory: str | Path) -> dict[str, Any]:
         **{k: np.asarray(v) for k, v in a["library"].items()},
         kinds=tuple(m["kinds"]),
         covariates=tuple(m["covariates"]),
+        shrinks=m["config"]["shrinkage"],
     )
     learned = Learned(
         library,

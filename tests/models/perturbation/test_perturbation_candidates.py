@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from genesim.models.perturbation.candidates import CANDIDATES, Candidates, EffectLibrary, regime_of
-from genesim.models.perturbation.shrinkage import adaptive_shrinkage, mean_difference
+from genesim.models.perturbation.shrinkage import joint_shrinkage, mean_difference
 from genesim.models.perturbation.stack import default_stack, fit_stack, hold_out
 
 N_GENES = 80
@@ -36,7 +38,7 @@ def test_shrinkage_keeps_large_effects_and_removes_noise() -> None:
     se = rng.uniform(0.05, 0.2, 3000)
     truth = np.where(rng.random(3000) < 0.05, rng.normal(0, 1, 3000), 0.0)
     seen = truth + se * rng.normal(size=3000)
-    mean, sd = adaptive_shrinkage(seen, se)
+    (mean,), (sd,) = joint_shrinkage(seen[None], se[None], np.zeros(1, int))
     null, large = truth == 0, np.abs(truth) > 1
     assert ((mean - truth) ** 2).mean() < 0.35 * ((seen - truth) ** 2).mean()
     assert np.abs(mean[null]).mean() < 0.15 * np.abs(seen[null]).mean()
@@ -50,11 +52,44 @@ def test_shrinkage_keeps_large_effects_and_removes_noise() -> None:
 def test_pure_noise_shrinks_to_nothing_and_zero_error_is_no_information() -> None:
     rng = np.random.default_rng(1)
     se = np.full(2000, 0.3)
-    mean, _ = adaptive_shrinkage(se * rng.normal(size=2000), se)
+    mean, _ = joint_shrinkage(se * rng.normal(size=(1, 2000)), se[None], np.zeros(1, int))
     assert np.abs(mean).mean() < 0.02
-    mean, sd = adaptive_shrinkage(np.array([1.0, 2.0]), np.array([0.0, 0.1]))
+    (mean,), (sd,) = joint_shrinkage(np.array([[1.0, 2.0]]), np.array([[0.0, 0.1]]), np.zeros(1, int))
     assert (mean[0], sd[0]) == (0.0, 0.0)
     assert mean[1] == pytest.approx(2.0, rel=0.05)
+
+
+def test_conditions_that_are_alike_borrow_from_each_other_but_not_their_controls_noise() -> None:
+    rng = np.random.default_rng(4)
+    n, genes, own, shared = 12, 2000, 0.08, 0.06
+    truth = np.outer(rng.normal(size=n), np.where(rng.random(genes) < 0.2, rng.normal(size=genes), 0.0)) * 0.1
+    seen = truth + own * rng.normal(size=(n, genes)) + shared * rng.normal(size=genes)
+    se, control = np.full(seen.shape, np.hypot(own, shared)), np.full((1, genes), shared)
+    alone = np.stack([joint_shrinkage(y[None], s[None], np.zeros(1, int))[0][0] for y, s in zip(seen, se)])
+    blind, _ = joint_shrinkage(seen, se, np.zeros(n, int))
+    mean, sd = joint_shrinkage(seen, se, np.zeros(n, int), control)
+    loss = [float(((p - truth) ** 2).mean()) for p in (mean, blind, alone)]
+    assert loss[0] < 0.7 * loss[1]
+    assert loss[0] < 0.7 * loss[2]
+    # No direction is taken to be without effects for certain, so errors are somewhat smaller than it says.
+    assert loss[0] < (sd**2).mean() < 2.5 * loss[0]
+
+
+def test_held_out_effects_do_not_share_the_controls_noise_with_what_they_are_predicted_from() -> None:
+    rng = np.random.default_rng(5)
+    n, genes, own, shared = 20, 4000, 0.05, 0.1
+    effect = own * rng.normal(size=(n, genes)) + shared * rng.normal(size=genes)
+    se = np.full(effect.shape, np.hypot(own, shared))
+    bare = EffectLibrary(np.zeros(n, int), np.eye(n), effect, se, effect, se, np.full(n, -1))
+    r = {}
+    for name, library in (("bare", bare), ("known", replace(bare, control_se=np.full((1, genes), shared)))):
+        held = hold_out(library, "new_perturbation", 3, 0.1, 5, 0)
+        assert held is not None
+        mean = held.candidates[:, CANDIDATES.index("mean_effect")]
+        r[name] = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(mean, held.truth)])
+        assert (held.truth**2).mean() == pytest.approx((held.se**2).mean(), rel=0.1)
+    assert r["bare"] > 0.8
+    assert abs(r["known"]) < 0.05
 
 
 def test_standard_error_of_a_difference_is_calibrated() -> None:
