@@ -91,9 +91,14 @@ def _apart(
         noise = draw.normal(size=library.control_se.shape) * library.control_se
         noise[~np.isin(np.arange(len(noise)), np.intersect1d(library.context[hidden], rest.context))] = 0.0
         varied = np.where(noise != 0, library.control_se, 0.0) ** 2
-        training = rest.se**2 + _FISSION**2 * varied[rest.context]
-        rest = replace(rest, effect=rest.effect - _FISSION * noise[rest.context], se=np.sqrt(training))
-        rest = replace(rest, control_se=np.sqrt(library.control_se**2 + _FISSION**2 * varied))
+        less = _FISSION * noise[rest.context]
+        rest = replace(
+            rest,
+            effect=rest.effect - less,
+            shrunk=rest.shrunk - less,  # if it is not to be had anew
+            se=np.sqrt(rest.se**2 + _FISSION**2 * varied[rest.context]),
+            control_se=np.sqrt(library.control_se**2 + _FISSION**2 * varied),
+        )
         effect = effect + noise[library.context] / _FISSION
         variance = variance + varied[library.context] / _FISSION**2
     return rest.shrunken(), effect, np.sqrt(variance)
