@@ -74,7 +74,8 @@ def save_parts(directory: str | Path, parts: dict[str, Any]) -> Path:
 
 def stack_arrays(stack: Stack) -> dict[str, np.ndarray]:
     """Arrays of one stack; empty ones are left out."""
-    found = {"weight": stack.weight, "ratios": stack.law.ratios, "coverage": stack.coverage}
+    law = stack.law
+    found = {"weight": stack.weight, "edges": law.edges, "ratios": law.ratios, "coverage": stack.coverage}
     return {k: v for k, v in found.items() if len(v)}
 
 
@@ -85,6 +86,7 @@ def stack_numbers(stack: Stack) -> dict[str, float | int]:
         "constant": law.constant,
         "slope": law.slope,
         "disagreement": law.disagreement,
+        "activity": law.activity,
         "n_held_out": stack.n_held_out,
         "gain": stack.gain,
         "gain_se": stack.gain_se,
@@ -95,7 +97,9 @@ def stack_from(arrays: dict[str, Any], numbers: dict[str, Any]) -> Stack:
     """From what `stack_arrays` and `stack_numbers` gave."""
     nothing = np.zeros(0)
     law = VarianceLaw(
-        numbers["constant"], numbers["slope"], numbers["disagreement"], np.asarray(arrays.get("ratios", nothing))
+        *(numbers[name] for name in ("constant", "slope", "disagreement", "activity")),
+        np.asarray(arrays.get("edges", nothing)),
+        np.asarray(arrays.get("ratios", VarianceLaw().ratios)),
     )
     return Stack(
         np.asarray(arrays["weight"]),

@@ -34,6 +34,7 @@ class HeldOut:
         candidates: condition x 2 candidates x gene, see `Candidates.weights`.
         centre: Mean effect of the other perturbations in training; NaN where there are none.
         truth, se, used: Observed effect, its standard error, and the genes that count; condition x gene.
+        active: Mean squared effect of each gene in training, condition x gene.
     """
 
     row: np.ndarray
@@ -43,6 +44,7 @@ class HeldOut:
     truth: np.ndarray
     se: np.ndarray
     used: np.ndarray
+    active: np.ndarray
 
 
 def _groups(library: EffectLibrary, stratum: str) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -132,7 +134,7 @@ def hold_out(
     n_chosen = len(chosen)
     fold_of[chosen] = np.arange(n_chosen) % (n_chosen if n_chosen <= _LEAVE_ONE_OUT else n_folds)
     judged = (library.se > 0) & ~np.stack([library.target_mask(dose) for dose in library.dose])
-    rows, folds, predicted, baseline, truth, errors = [], [], [], [], [], []
+    rows, folds, predicted, baseline, truth, errors, active = [], [], [], [], [], [], []
     nothing = np.full(library.effect.shape[1], np.nan)
     for fold in np.unique(fold_of[fold_of >= 0]):
         inside = [groups[i] for i in np.flatnonzero(fold_of == fold)]
@@ -153,6 +155,7 @@ def hold_out(
                     folds.append(int(fold))
                     truth.append(effect[row])
                     errors.append(se[row])
+                    active.append(made.active)
                     predicted.append(made.all(context, dose))
                     centre = made.other_perturbations(context, dose)
                     baseline.append(nothing if centre is None else centre)
@@ -166,6 +169,7 @@ def hold_out(
         np.stack(truth),
         np.stack(errors),
         judged[rows],
+        np.stack(active),
     )
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from genesim.models.perturbation.candidates import CANDIDATES, Candidates, EffectLibrary, regime_of
+from genesim.models.perturbation.intervals import fit_law, inside
 from genesim.models.perturbation.shrinkage import joint_shrinkage, mean_difference
-from genesim.models.perturbation.stack import default_stack, fit_stack, hold_out
+from genesim.models.perturbation.stack import default_stack, fit_stack, hold_out, spread_of
 
 N_GENES = 80
 
@@ -172,12 +173,30 @@ def test_stack_finds_additivity_and_its_intervals_widen_with_interaction() -> No
         assert table["model"]["mae"] < 0.7 * table["mean_effect"]["mae"]
         assert table["model"]["centred_pearson_delta"] > 0.6
         assert table["no_change"]["pearson_delta"] == 0
-        halves.append(stack.quantile * np.sqrt(stack.constant + stack.slope))
+        halves.append(float(stack.half_width(np.ones(1), np.zeros(1), held.active[:1].mean(1), 0.95)[0]))
         prediction = np.einsum("k,nkg->ng", stack.weight, held.candidates)
-        half = stack.quantile * np.sqrt(stack.constant + stack.slope * prediction**2 + held.se**2)
-        assert (np.abs(prediction - held.truth) < half).mean() == pytest.approx(0.95, abs=0.03)
+        features = (prediction, spread_of(held.candidates, "combination"), held.active)
+        assert inside(stack.law, 0.95, *features, held.truth, held.se).mean() == pytest.approx(0.95, abs=0.03)
     assert halves[0] < 0.3
     assert halves[1] > 1.0
+
+
+def test_intervals_cover_what_moves_as_well_as_what_does_not() -> None:
+    rng = np.random.default_rng(6)
+    shape = (30, 1000)
+    active = np.broadcast_to(np.where(np.arange(1000) < 50, 1.0, 0.0), shape)
+    # Heavier tails where genes move than a normal law has.
+    error = np.where(active > 0, 0.3 * rng.standard_t(3, shape), 0.02 * rng.normal(size=shape))
+    se, used, nothing = np.full(shape, 0.02), np.ones(shape, bool), np.zeros(shape)
+    truth = error + se * rng.normal(size=shape)
+    law = fit_law(nothing[:15], nothing[:15], active[:15], truth[:15], se[:15], used[:15])
+    found = inside(law, 0.9, nothing[15:], nothing[15:], active[15:], truth[15:], se[15:])
+    for group in (active[15:] > 0, active[15:] == 0):
+        assert found[group].mean() == pytest.approx(0.9, abs=0.04)
+    # One quantile over all genes is that of the many that do not move.
+    blind = fit_law(nothing[:15], nothing[:15], nothing[:15], truth[:15], se[:15], used[:15])
+    found = inside(blind, 0.9, nothing[15:], nothing[15:], nothing[15:], truth[15:], se[15:])
+    assert found[active[15:] > 0].mean() < 0.6
 
 
 def test_held_out_conditions_leave_no_trace() -> None:
@@ -198,7 +217,7 @@ def test_regimes_without_held_out_conditions_keep_the_default() -> None:
     assert held is None
     stack, scores = fit_stack(held, "new_context")
     assert scores == []
-    assert np.isnan(stack.quantile)
+    assert np.isnan(stack.half_width(np.ones(3), np.zeros(3), np.zeros(3), 0.95)).all()
     assert (stack.weight == default_stack("new_context").weight).all()
 
 
