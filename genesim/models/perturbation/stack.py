@@ -20,7 +20,7 @@ __all__ = ["STACKED", "HeldOut", "Stack", "default_stack", "fit_stack", "hold_ou
 _PREFERRED = {
     "new_context": "other_contexts",
     "combination": "additive",
-    "new_perturbation": "mean_effect",
+    "new_perturbation": "kernel_ridge",
     "new_dose": "dose_interpolation",
 }
 STACKED = tuple(_PREFERRED)
