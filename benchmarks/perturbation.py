@@ -13,10 +13,11 @@
 
 Half of the controls of each context are trained on and predicted from, the other half serve the true effect (see
 `genesim/evaluate/perturbation.py`). Of a target that no one measured a model without priors knows little: there
-`genesim_priors` is a second row, with Hallmark and Reactome gene sets and CollecTRI. A seed decides that half, the counts and the model's folds. Writes
-`perturbation.csv` (a row a task, seed and method: means over conditions), `perturbation_summary.csv` (genesim against
-the best baseline and the best peer of each metric, paired over conditions) and `perturbation.json`. A finished task
-and seed is kept in `--cache` and is not run again; delete the folder after a change of the code.
+`genesim_priors` is a second row, with Hallmark and Reactome gene sets and CollecTRI. A seed decides that half, the
+counts and the model's folds. Writes `perturbation.csv` (a row a task, seed and method: means over conditions),
+`perturbation_summary.csv` (genesim against the best baseline and the best peer of each metric, paired over
+conditions) and `perturbation.json`. A finished task and seed is kept in `--cache` and is not run again; delete the
+folder after a change of the code.
 """
 
 from __future__ import annotations
