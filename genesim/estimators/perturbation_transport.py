@@ -31,7 +31,7 @@ ADDITIONS = ("dispersion", "responders")
 _RESPONDERS = 0.8
 _MAX_CELLS, _MAX_GENES, _N_COMPONENTS = 200, 1000, 50
 _LEAST_CELLS, _MAX_CONDITIONS = 20, 12
-# Distances of a plain shift that is right are all noise, and two additions are tried: one error would open one in three.
+# Where the plain shift is right, distances are noise and two additions are tried: one error would open one in three.
 _N_ERRORS = 2.0
 
 
