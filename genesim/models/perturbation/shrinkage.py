@@ -92,10 +92,11 @@ def _directions(
     s = np.where(known, se, 1.0)
     correlation = np.eye(len(effect))
     if control_se is not None:
-        share = np.where(known, control_se[context] / s, 0.0)
-        both = known.astype(float) @ known.T.astype(float)
-        shared = share @ share.T / np.maximum(both, 1)
-        correlation = np.where((context[:, None] == context[None]) & (correlation == 0), shared, correlation)
+        # One share a condition: positive definite whatever genes are known where.
+        square = np.where(known, control_se[context] / s, 0.0) ** 2
+        share = np.sqrt(np.minimum(square.sum(1) / np.maximum(known.sum(1), 1), 0.99))
+        same = (context[:, None] == context[None]) & (correlation == 0)
+        correlation = np.where(same, np.outer(share, share), correlation)
     left = np.linalg.cholesky(correlation + 1e-6 * np.eye(len(effect)))
     whitened = np.linalg.solve(left, np.where(known, effect / s, 0.0)[:, some])
     size, vectors = np.linalg.eigh(whitened @ whitened.T / some.sum())

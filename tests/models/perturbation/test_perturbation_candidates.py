@@ -76,6 +76,16 @@ def test_conditions_that_are_alike_borrow_from_each_other_but_not_their_controls
     assert loss[0] < (sd**2).mean() < 2.5 * loss[0]
 
 
+def test_errors_that_controls_alone_would_exceed_are_no_obstacle() -> None:
+    rng = np.random.default_rng(7)
+    effect, se = rng.normal(size=(6, 200)), np.full((6, 200), 0.1)
+    se[:3, :150] = 0.0
+    mean, sd = joint_shrinkage(effect, se, np.zeros(6, int), np.full((1, 200), 0.3))
+    assert np.isfinite(mean).all()
+    assert np.isfinite(sd).all()
+    assert not mean[:3, :150].any()
+
+
 def test_held_out_effects_do_not_share_the_controls_noise_with_what_they_are_predicted_from() -> None:
     rng = np.random.default_rng(5)
     n, genes, own, shared = 20, 4000, 0.05, 0.1
