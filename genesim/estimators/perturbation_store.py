@@ -97,7 +97,10 @@ def stack_from(arrays: dict[str, Any], numbers: dict[str, Any]) -> Stack:
     """From what `stack_arrays` and `stack_numbers` gave."""
     nothing = np.zeros(0)
     law = VarianceLaw(
-        *(numbers[name] for name in ("constant", "slope", "disagreement", "activity")),
+        numbers["constant"],
+        numbers["slope"],
+        numbers["disagreement"],
+        numbers["activity"],
         np.asarray(arrays.get("edges", nothing)),
         np.asarray(arrays.get("ratios", VarianceLaw().ratios)),
     )

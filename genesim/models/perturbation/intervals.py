@@ -81,7 +81,7 @@ def fit_law(
         variance = design @ coefficient
         # A squared error varies as its own mean does.
         total = noise + variance + 1e-6
-    law = VarianceLaw(*(float(c) for c in coefficient))
+    constant, slope, disagreement, activity = (float(c) for c in coefficient)
     ratio = np.abs(error) / np.sqrt(np.maximum(variance + noise, 1e-18))
     cuts = [q for q in _CUTS if (1 - q) * len(variance) >= _LEAST]
     edges = np.unique(np.quantile(variance, cuts))
@@ -89,7 +89,7 @@ def fit_law(
     edges = edges[[k for k in range(len(edges)) if (place == k).any() and (place > k).any()]]
     place = np.searchsorted(edges, variance)
     ratios = np.stack([np.quantile(ratio[place == k], LEVELS) for k in range(len(edges) + 1)])
-    return VarianceLaw(law.constant, law.slope, law.disagreement, law.activity, edges, ratios)
+    return VarianceLaw(constant, slope, disagreement, activity, edges, ratios)
 
 
 def inside(

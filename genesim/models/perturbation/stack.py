@@ -177,10 +177,9 @@ def coverage_of(prediction: np.ndarray, held: HeldOut, regime: str, level: float
     found = np.zeros(held.truth.shape, bool)
     for fold in np.unique(held.fold):
         here = held.fold == fold
-        rest, asked = (
-            [a[rows] for a in (prediction, spread, held.active, held.truth, held.se)] for rows in (~here, here)
-        )
-        found[here] = inside(fit_law(*rest, held.used[~here]), level, *asked)
+        arrays = (prediction, spread, held.active, held.truth, held.se)
+        law = fit_law(*(a[~here] for a in (*arrays, held.used)))
+        found[here] = inside(law, level, *(a[here] for a in arrays))
     return found
 
 
