@@ -49,7 +49,7 @@ def joint_shrinkage(
         control_se: Standard error of the control means, context x gene; None takes errors as independent.
     """
     known = se > 0
-    some = known.any(0)
+    some = np.asarray(known.any(0))
     mean, sd = np.zeros_like(effect), np.zeros_like(effect)
     if not some.any():
         return mean, sd
