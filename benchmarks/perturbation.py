@@ -12,10 +12,12 @@
 | mcfaline_line | one of 3 glioma lines | its own controls |
 
 Half of the controls of each context are trained on and predicted from, the other half serve the true effect (see
-`genesim/evaluate/perturbation.py`). A seed decides that half, the counts and the model's folds. Writes
-`perturbation.csv` (a row a task, seed and method: means over conditions), `perturbation_summary.csv` (genesim against
-the best baseline and the best peer of each metric, paired over conditions) and `perturbation.json`. A finished task
-and seed is kept in `--cache` and is not run again; delete the folder after a change of the code.
+`genesim/evaluate/perturbation.py`). Of a target that no one measured a model without priors knows little: there
+`genesim_priors` is a second row, with Hallmark and Reactome gene sets and CollecTRI. A seed decides that half, the
+counts and the model's folds. Writes `perturbation.csv` (a row a task, seed and method: means over conditions),
+`perturbation_summary.csv` (genesim against the best baseline and the best peer of each metric, paired over
+conditions) and `perturbation.json`. A finished task and seed is kept in `--cache` and is not run again; delete the
+folder after a change of the code.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import anndata as ad
@@ -50,6 +53,12 @@ from genesim.pipeline.perturbation import (
 from genesim.provenance.atomic import atomic_file
 
 MAX_CELLS = 400
+MODELS = ("genesim", "genesim_priors")
+PRIORS = {
+    "hallmark": "human_hallmark_v2025.gmt",
+    "reactome": "human_reactome_v2025.gmt",
+    "collectri": "collectri.csv",
+}
 LOG_SHIFT = ("mean_effect", "measured", "other_contexts", "additive")
 
 
@@ -64,6 +73,7 @@ class Task:
 
     cells: Callable[[Path], ad.AnnData]
     setting: Setting
+    priors: bool = False
 
 
 def _papalexi(data: Path) -> ad.AnnData:
@@ -85,7 +95,7 @@ TASKS: dict[str, Task] = {
         Setting("context", _CONDITION, ("cell_type",), key="cell_type", library_key="n_counts"),
     ),
     "papalexi_replicate": Task(_papalexi, Setting("replicate", _TARGET, key="bio_rep")),
-    "papalexi_target": Task(_papalexi, Setting("perturbation", _TARGET)),
+    "papalexi_target": Task(_papalexi, Setting("perturbation", _TARGET), priors=True),
 }
 
 
@@ -99,6 +109,11 @@ def run(name: str, data: Path, seed: int, peers: list[str], cache: Path) -> pd.D
         started = time.process_time()
         made["genesim"] = list(model_predictions(fold, prepared, seed=seed))
         seconds["genesim"] = seconds.get("genesim", 0.0) + time.process_time() - started
+        if task.priors:
+            started = time.process_time()
+            given = {key: str(data / "priors" / file) for key, file in PRIORS.items()}
+            made["genesim_priors"] = list(model_predictions(fold, prepared, priors=given, seed=seed))
+            seconds["genesim_priors"] = seconds.get("genesim_priors", 0.0) + time.process_time() - started
         for peer in peers:
             found = peer_predictions(peer, fold, prepared, name, seed, cache / f"{name}-{number}")
             if found is not None:
@@ -110,7 +125,8 @@ def run(name: str, data: Path, seed: int, peers: list[str], cache: Path) -> pd.D
         held += fold.held
         left_out += [",".join(fold.split.names)] * len(fold.held)
         log.info("%s, seed %d: without %s", name, seed, ", ".join(fold.split.names))
-    order = [m for m in predicted if m not in ("genesim", *PEERS)] + [m for m in PEERS if m in predicted] + ["genesim"]
+    order = [m for m in predicted if m not in (*MODELS, *PEERS)]
+    order += [m for m in (*PEERS, *MODELS) if m in predicted]
     table = score_methods(
         held, {m: predicted[m] for m in order}, left_out, prepared.basis(), max_cells=MAX_CELLS, seed=seed
     )
@@ -136,24 +152,25 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     keys = ["context", "condition", "left_out"]
-    for (task, metric), _ in ((pair, None) for pair in _pairs(table)):
+    for model, (task, metric) in product(MODELS, _pairs(table)):
         part = table[table["task"] == task]
         wide = part.pivot_table(metric, keys, "method", aggfunc="mean", observed=True)
-        wide = wide.loc[wide["genesim"].notna()] if "genesim" in wide else wide.iloc[:0]
+        wide = wide.loc[wide[model].notna()] if model in wide else wide.iloc[:0]
         if not len(wide):
             continue
         gains = pd.DataFrame(better(metric, wide.to_numpy(float)), wide.index, wide.columns)
         row: dict[str, object] = {
             "task": task,
+            "model": model,
             "metric": metric,
             "n_conditions": len(wide),
             "n_seeds": part["seed"].nunique(),
-            "genesim": wide["genesim"].mean(),
+            "genesim": wide[model].mean(),
             "ceiling": wide["ceiling"].mean() if "ceiling" in wide else np.nan,
             "no_change": wide["no_change"].mean() if "no_change" in wide else np.nan,
         }
         groups = {
-            "baseline": [c for c in wide if c not in ("ceiling", "genesim", *PEERS)],
+            "baseline": [c for c in wide if c not in ("ceiling", *MODELS, *PEERS)],
             "peer": [c for c in wide if c in PEERS],
         }
         for kind, methods in groups.items():
@@ -161,7 +178,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             if not usable:
                 continue
             best = str(gains[usable].mean().idxmax())
-            difference = gains["genesim"] - gains[best]
+            difference = gains[model] - gains[best]
             se = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else np.nan
             ahead = difference.mean()
             row |= {f"best_{kind}": best, kind: wide[best].mean(), f"ahead_of_{kind}": ahead, f"se_{kind}": se}

@@ -19,7 +19,7 @@ from genesim.estimators.perturbation_conditions import Components, Units, given_
 from genesim.estimators.perturbation_inputs import Keys, doses_of, library_sizes, log_expression
 from genesim.models.perturbation.library import EffectLibrary
 from genesim.models.perturbation.replicates import replicated_effect
-from genesim.models.perturbation.shrinkage import adaptive_shrinkage, mean_difference
+from genesim.models.perturbation.shrinkage import mean_difference
 
 MIN_CELLS = 5
 MIN_REPLICATE_CELLS = 3
@@ -192,30 +192,31 @@ def learn(
             dose[row, column[pair]] = amount
         effect, se, replicated = _effect(moments, np.sort(group[name]), controls[name[0]], replicate)
         by_cells += not replicated
-        shrunk, sd = adaptive_shrinkage(effect, se) if shrinkage else (effect, se)
-        found.append((effect, se, shrunk, sd))
+        found.append((effect, se))
     if keys.replicate is not None and by_cells:
         log.info("perturbation: %d conditions have less than 2 replicates: errors are those of cells", by_cells)
     level, coded = _levels(contexts, obs, keys)
     bare = [pair[0] for pair in column]
     groups = groups_of(obs, keys, units.parts, bare)
     genes = cells.var.index.astype(str)
-    base = np.stack([_pooled(moments, controls[c])[0] for c in contexts])
-    effects, errors, shrunk_effects, deviations = (np.stack(values) for values in zip(*found, strict=True))
+    pooled = [_pooled(moments, controls[c]) for c in contexts]
+    effects, errors = (np.stack(values) for values in zip(*found, strict=True))
     result = EffectLibrary(
         np.array([contexts.index(name[0]) for name in kept]),
         dose,
         effects,
         errors,
-        shrunk_effects,
-        deviations,
+        effects,
+        errors,
         pd.Index(genes).get_indexer(pd.Index(bare, dtype=object)).astype(np.int64),
         tuple(components.kinds),
         None if keys.group is None else pd.factorize(np.array(groups, dtype=object))[0],
         coded,
         keys.covariates or ("context",),
-        base,
-    )
+        np.stack([mean for mean, _, _ in pooled]),
+        np.sqrt(np.stack([variance / n for _, variance, n in pooled])),
+        shrinkage,
+    ).shrunken()
     n_cells = np.array([cells_of[name] for name in kept])
     labels = [name[1] for name in kept]
     for context in np.unique(moments.sample_context):

@@ -190,7 +190,7 @@ def answer(question: Question, stacks: Mapping[str, Stack], level: float) -> Eff
     each = question.made.weights(question.context, question.dose, question.profile)
     candidates = each @ question.made.basis
     delta = stack.weight @ candidates
-    half = stack.half_width(delta, spread_of(candidates, question.regime), level)
+    half = stack.half_width(delta, spread_of(candidates, question.regime), question.made.active, level)
     support = "extrapolated" if stacks[question.stratum].n_held_out else "unsupported"
     akin = question.library.akin(question.dose).any()
     if question.regime == "new_perturbation" and not (stack.beats_mean and _informed(stack, each)):

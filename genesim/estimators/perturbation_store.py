@@ -24,7 +24,7 @@ from genesim.train.store import load_model, save_model
 
 KIND = "perturbation"
 _LIBRARY = ("context", "dose", "effect", "se", "shrunk", "sd", "target")
-_OPTIONAL = ("group", "levels", "profile")
+_OPTIONAL = ("group", "levels", "profile", "control_se")
 
 
 def save_parts(directory: str | Path, parts: dict[str, Any]) -> Path:
@@ -74,7 +74,8 @@ def save_parts(directory: str | Path, parts: dict[str, Any]) -> Path:
 
 def stack_arrays(stack: Stack) -> dict[str, np.ndarray]:
     """Arrays of one stack; empty ones are left out."""
-    found = {"weight": stack.weight, "ratios": stack.law.ratios, "coverage": stack.coverage}
+    law = stack.law
+    found = {"weight": stack.weight, "edges": law.edges, "ratios": law.ratios, "coverage": stack.coverage}
     return {k: v for k, v in found.items() if len(v)}
 
 
@@ -85,6 +86,7 @@ def stack_numbers(stack: Stack) -> dict[str, float | int]:
         "constant": law.constant,
         "slope": law.slope,
         "disagreement": law.disagreement,
+        "activity": law.activity,
         "n_held_out": stack.n_held_out,
         "gain": stack.gain,
         "gain_se": stack.gain_se,
@@ -95,7 +97,12 @@ def stack_from(arrays: dict[str, Any], numbers: dict[str, Any]) -> Stack:
     """From what `stack_arrays` and `stack_numbers` gave."""
     nothing = np.zeros(0)
     law = VarianceLaw(
-        numbers["constant"], numbers["slope"], numbers["disagreement"], np.asarray(arrays.get("ratios", nothing))
+        numbers["constant"],
+        numbers["slope"],
+        numbers["disagreement"],
+        numbers["activity"],
+        np.asarray(arrays.get("edges", nothing)),
+        np.asarray(arrays.get("ratios", VarianceLaw().ratios)),
     )
     return Stack(
         np.asarray(arrays["weight"]),
@@ -119,6 +126,7 @@ def load_parts(directory: str | Path) -> dict[str, Any]:
         **{k: np.asarray(v) for k, v in a["library"].items()},
         kinds=tuple(m["kinds"]),
         covariates=tuple(m["covariates"]),
+        shrinks=m["config"]["shrinkage"],
     )
     learned = Learned(
         library,

@@ -31,6 +31,8 @@ ADDITIONS = ("dispersion", "responders")
 _RESPONDERS = 0.8
 _MAX_CELLS, _MAX_GENES, _N_COMPONENTS = 200, 1000, 50
 _LEAST_CELLS, _MAX_CONDITIONS = 20, 12
+# Where the plain shift is right, distances are noise and two additions are tried: one error would open one in three.
+_N_ERRORS = 2.0
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def fitted_transport(
 ) -> Transport:
     """Try every addition on held-out conditions of each regime, on top of those that were accepted before.
 
-    An addition is used in a regime where it lowers the mean E-distance by more than one standard error.
+    An addition is used in a regime where it lowers the mean E-distance by more than two standard errors.
     """
     if not sparse.issparse(cells.counts):
         log.info("perturbation: counts stay on disk, so that predicted cells differ from controls in the mean only")
@@ -187,7 +189,7 @@ def fitted_transport(
                 ]
                 losses.append(_losses(screen, learned, row, delta[i], tried, seed))
             before, after = np.array(losses).T
-            gates[regime][name] = decide(before, after)
+            gates[regime][name] = decide(before, after, n_errors=_N_ERRORS)
             accepted |= {name} if gates[regime][name].open else set()
     return Transport(gates, found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import anndata as ad
 import numpy as np
@@ -284,7 +284,12 @@ def _log_counts(counts: sparse.csr_matrix, fold: Fold, rows: np.ndarray) -> np.n
 
 
 def model_predictions(
-    fold: Fold, prepared: Prepared, *, config: PerturbationConfig | None = None, seed: int = 0
+    fold: Fold,
+    prepared: Prepared,
+    *,
+    priors: Mapping[str, Any] | None = None,
+    config: PerturbationConfig | None = None,
+    seed: int = 0,
 ) -> list[Predicted]:
     """`PerturbationModel` fitted on the training cells of a fold, through its public face."""
     setting = prepared.setting
@@ -296,6 +301,7 @@ def model_predictions(
         covariate_keys=prepared.covariates,
         library_key=setting.library_key,
         separator=labels.separator,
+        priors=priors,
         config=config,
         seed=seed,
     )

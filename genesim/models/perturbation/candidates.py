@@ -95,6 +95,11 @@ class Candidates:
         """Shrunk training effects, each screen's, and the training effects as observed: what weights are weights of."""
 
     @property
+    def active(self) -> np.ndarray:
+        """Mean squared effect of each gene over all conditions: what moved before may move again."""
+        return (self.library.shrunk**2).mean(0)
+
+    @property
     def mean(self) -> np.ndarray:
         """Mean over all conditions."""
         return self._said(self._mean(-1, None))

@@ -1,13 +1,14 @@
 """Held-out conditions that copy a question: what the stack, its scores and its intervals are learned from.
 
 A fold hides everything that the question would not have: with a new perturbation every condition that holds
-it (or another guide of its gene), with a new donor every condition of that donor.
+it (or another guide of its gene), with a new donor every condition of that donor. Effects of a context share its
+controls, and with them an error that would pass for skill: it is taken apart (see `_apart`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from genesim.models.perturbation.library import EffectLibrary, same_components, 
 # Up to this many groups each is left out alone.
 _LEAVE_ONE_OUT = 25
 MAX_GROUPS = 200
+# Noise that takes the controls' error apart, in units of it: the share that training effects get.
+_FISSION = float(np.sqrt(0.5))
 """Groups that are held out, at most; more teach the weights nothing new and cost memory."""
 
 
@@ -31,6 +34,7 @@ class HeldOut:
         candidates: condition x 2 candidates x gene, see `Candidates.weights`.
         centre: Mean effect of the other perturbations in training; NaN where there are none.
         truth, se, used: Observed effect, its standard error, and the genes that count; condition x gene.
+        active: Mean squared effect of each gene in training, condition x gene.
     """
 
     row: np.ndarray
@@ -40,6 +44,7 @@ class HeldOut:
     truth: np.ndarray
     se: np.ndarray
     used: np.ndarray
+    active: np.ndarray
 
 
 def _groups(library: EffectLibrary, stratum: str) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -73,6 +78,34 @@ def _groups(library: EffectLibrary, stratum: str) -> list[tuple[np.ndarray, np.n
     return groups
 
 
+def _apart(
+    library: EffectLibrary, hidden: np.ndarray, draw: np.random.Generator
+) -> tuple[EffectLibrary, np.ndarray, np.ndarray]:
+    """The rows that are not hidden; effects and errors of all rows, whose control error is independent of theirs.
+
+    Data fission (Leiner et al. 2025, J. Am. Stat. Assoc. 120:135): with e ~ N(0, se^2) of a control mean, c + t e and
+    c - e / t have independent errors. Training effects get the former, the truth the latter; only contexts on both
+    sides need it.
+    """
+    rest = library.take(~hidden)
+    effect, variance = library.effect, library.se**2
+    if library.control_se is not None:
+        noise = draw.normal(size=library.control_se.shape) * library.control_se
+        noise[~np.isin(np.arange(len(noise)), np.intersect1d(library.context[hidden], rest.context))] = 0.0
+        varied = np.where(noise != 0, library.control_se, 0.0) ** 2
+        less = _FISSION * noise[rest.context]
+        rest = replace(
+            rest,
+            effect=rest.effect - less,
+            shrunk=rest.shrunk - less,  # if it is not to be had anew
+            se=np.sqrt(rest.se**2 + _FISSION**2 * varied[rest.context]),
+            control_se=np.sqrt(library.control_se**2 + _FISSION**2 * varied),
+        )
+        effect = effect + noise[library.context] / _FISSION
+        variance = variance + varied[library.context] / _FISSION**2
+    return rest.shrunken(), effect, np.sqrt(variance)
+
+
 def hold_out(
     library: EffectLibrary,
     regime: str,
@@ -101,7 +134,7 @@ def hold_out(
     n_chosen = len(chosen)
     fold_of[chosen] = np.arange(n_chosen) % (n_chosen if n_chosen <= _LEAVE_ONE_OUT else n_folds)
     judged = (library.se > 0) & ~np.stack([library.target_mask(dose) for dose in library.dose])
-    rows, folds, predicted, baseline = [], [], [], []
+    rows, folds, predicted, baseline, truth, errors, active = [], [], [], [], [], [], []
     nothing = np.full(library.effect.shape[1], np.nan)
     for fold in np.unique(fold_of[fold_of >= 0]):
         inside = [groups[i] for i in np.flatnonzero(fold_of == fold)]
@@ -110,7 +143,8 @@ def hold_out(
             hidden[hide] = True
         if hidden.all():
             continue
-        rest = library.take(~hidden)
+        draw = rng.generator(seed, "perturbation", "controls", regime, int(fold))
+        rest, effect, se = _apart(library, hidden, draw)
         made = Candidates(rest, n_components, ridge, embeddings, screens)
         for wanted, _ in inside:
             for row in wanted:
@@ -119,6 +153,9 @@ def hold_out(
                 if judged[row].any() and _asks(stratum_of(rest, context, dose), regime):
                     rows.append(int(row))
                     folds.append(int(fold))
+                    truth.append(effect[row])
+                    errors.append(se[row])
+                    active.append(made.active)
                     predicted.append(made.all(context, dose))
                     centre = made.other_perturbations(context, dose)
                     baseline.append(nothing if centre is None else centre)
@@ -129,9 +166,10 @@ def hold_out(
         np.array(folds),
         np.stack(predicted),
         np.stack(baseline),
-        library.effect[rows],
-        library.se[rows],
+        np.stack(truth),
+        np.stack(errors),
         judged[rows],
+        np.stack(active),
     )
 
 

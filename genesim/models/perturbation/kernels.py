@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -44,25 +45,31 @@ def kernel_width(places: np.ndarray) -> float:
     return float(np.median(apart)) if len(apart) else 1.0
 
 
-def kernel_ridge_weights(kernel: np.ndarray, query: np.ndarray, ridge: float) -> np.ndarray:
-    """Weight of each training effect in a prediction by kernel ridge with a free intercept.
+def kernel_ridge_weights(kernel: np.ndarray, query: np.ndarray, ridge: float, intercept: bool = True) -> np.ndarray:
+    """Weight of each training effect in a prediction by kernel ridge.
 
-    The kernel is centred (in feature space), so that the intercept is the mean and the weights sum to 1.
+    With a free intercept the kernel is centred (in feature space), so that the intercept is the mean and the weights
+    sum to 1. Without one, what is like nothing that was measured does nothing: most perturbations do little, and the
+    mean is that of a few strong ones.
 
     Args:
         kernel: Among training perturbations, n x n.
         query: Between them and the wanted one, n.
     """
     n = len(kernel)
+    if not intercept:
+        return np.linalg.solve(kernel + ridge * np.eye(n), query)
     column = kernel.mean(0)
     centred = kernel - column[None] - column[:, None] + kernel.mean()
     asked = query - query.mean() - column + kernel.mean()
     return np.linalg.solve(centred + ridge * np.eye(n), asked) + 1 / n
 
 
-def ridge_smoother(kernel: np.ndarray, ridge: float) -> np.ndarray:
+def ridge_smoother(kernel: np.ndarray, ridge: float, intercept: bool = True) -> np.ndarray:
     """Weights of every training effect in every training perturbation's own prediction, n x n."""
     n = len(kernel)
+    if not intercept:
+        return np.linalg.solve(kernel + ridge * np.eye(n), kernel).T
     column = kernel.mean(0)
     centred = kernel - column[None] - column[:, None] + kernel.mean()
     return np.linalg.solve(centred + ridge * np.eye(n), centred).T + 1 / n
@@ -126,8 +133,8 @@ class _Option:
 class PriorSmoother:
     """Kernel ridge and nearest neighbours, each over the priors and strength that left-out perturbations choose.
 
-    Neither is used where it does not predict left-out training perturbations better than their mean does, by
-    more than one standard error: a prior that knows nothing is worse than none.
+    Neither is used where it does not predict left-out training perturbations better than their mean (or no change)
+    does, by more than one standard error: a prior that knows nothing is worse than none.
     """
 
     def __init__(self, places: Mapping[str, np.ndarray], gram: np.ndarray) -> None:
@@ -142,17 +149,18 @@ class PriorSmoother:
         if len(places) > 1:
             options.append(self._option(tuple(places), places))
         usable = [option for option in options if option.known.sum() >= MIN_ROWS]
-        self.ridge: tuple[_Option, float] | None = None
+        self.ridge: tuple[_Option, float, bool] | None = None
         self.near: tuple[_Option, int] | None = None
         best = {"ridge": 0.0, "near": 0.0}
         for option in usable:
             part = gram[np.ix_(option.known, option.known)]
             n = len(part)
-            plain = left_out_losses(np.full((n, n), 1 / n), part)
-            for ridge in RIDGES:
-                losses = left_out_losses(ridge_smoother(option.kernel, ridge), part)
+            # The mean, or nothing where that is nearer: what shrinks without knowing anything has no merit.
+            plain = min(left_out_losses(np.full((n, n), 1 / n), part), np.diag(part), key=np.sum)
+            for ridge, intercept in product(RIDGES, (True, False)):
+                losses = left_out_losses(ridge_smoother(option.kernel, ridge, intercept), part)
                 if _worth(losses, plain) and (plain - losses).sum() > best["ridge"]:
-                    self.ridge, best["ridge"] = (option, ridge), float((plain - losses).sum())
+                    self.ridge, best["ridge"] = (option, ridge, intercept), float((plain - losses).sum())
             for k in NEIGHBOURS:
                 if k < n - 1:
                     losses = left_out_losses(_neighbour_smoother(option.kernel, k), part)
@@ -170,9 +178,11 @@ class PriorSmoother:
         """Weight of each training perturbation by kernel ridge; None where no prior earned its place or knows it."""
         if self.ridge is None:
             return None
-        option, ridge = self.ridge
+        option, ridge, intercept = self.ridge
         query = option.query(asked)
-        return None if query is None else self._wide(option, kernel_ridge_weights(option.kernel, query, ridge))
+        if query is None:
+            return None
+        return self._wide(option, kernel_ridge_weights(option.kernel, query, ridge, intercept))
 
     def neighbour_weights(self, asked: Mapping[str, np.ndarray]) -> np.ndarray | None:
         """Weight of each training perturbation by nearest neighbours; None as above."""

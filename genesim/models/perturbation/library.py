@@ -11,6 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
+from genesim.models.perturbation.shrinkage import joint_shrinkage
+
 KINDS = ("genetic", "knock_out", "crispri", "crispra", "drug", "cytokine", "disease")
 """What a component may be; "genetic" where nothing was said."""
 REGIMES = ("seen", "new_context", "combination", "new_perturbation", "new_dose")
@@ -30,13 +32,15 @@ class EffectLibrary:
         context: Index of the row's context.
         dose: condition x component; 0 where the component is absent.
         effect, se: Observed effect and its standard error, condition x gene.
-        shrunk, sd: Posterior mean and standard deviation of the effect, condition x gene.
+        shrunk, sd: Posterior mean and standard deviation of the effect, condition x gene (see `joint_shrinkage`).
         target: Column of each component's own gene, -1 where it is not a measured gene.
         kinds: One of `KINDS` per component; components beyond its end are "genetic".
         group: Components of one group (the guides of a gene) are held out together; None: each its own.
         levels: Level of each covariate, context x covariate; None where contexts have one covariate.
         covariates: Names of these covariates.
         profile: Mean log expression of control cells, context x gene; None where it is not known.
+        control_se: Its standard error, which all effects of a context share; None where it is not known.
+        shrinks: Whether `shrunk` and `sd` come from `joint_shrinkage`, and are to be had anew from fewer rows.
     """
 
     context: np.ndarray
@@ -51,6 +55,8 @@ class EffectLibrary:
     levels: np.ndarray | None = None
     covariates: tuple[str, ...] = ("context",)
     profile: np.ndarray | None = None
+    control_se: np.ndarray | None = None
+    shrinks: bool = False
 
     @property
     def n_conditions(self) -> int:
@@ -60,6 +66,13 @@ class EffectLibrary:
         """The library of some rows (a boolean mask or indices)."""
         arrays = {k: getattr(self, k)[rows] for k in ("context", "dose", "effect", "se", "shrunk", "sd")}
         return replace(self, **arrays)
+
+    def shrunken(self) -> EffectLibrary:
+        """With `shrunk` and `sd` of these very rows."""
+        if not self.shrinks:
+            return self
+        mean, sd = joint_shrinkage(self.effect, self.se, self.context, self.control_se)
+        return replace(self, shrunk=mean, sd=sd)
 
     def target_mask(self, dose: np.ndarray) -> np.ndarray:
         """True at the measured target genes of a perturbation: they are left out of losses and metrics."""

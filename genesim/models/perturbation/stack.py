@@ -13,14 +13,14 @@ import numpy as np
 from genesim.metrics.perturbation import mean_absolute_error, pearson_delta, perturbation_discrimination
 from genesim.models.perturbation.candidates import CANDIDATES, RELEVANT
 from genesim.models.perturbation.heldout import HeldOut, hold_out
-from genesim.models.perturbation.intervals import VarianceLaw, covered, fit_law
+from genesim.models.perturbation.intervals import VarianceLaw, fit_law, inside
 
 __all__ = ["STACKED", "HeldOut", "Stack", "default_stack", "fit_stack", "hold_out"]
 
 _PREFERRED = {
     "new_context": "other_contexts",
     "combination": "additive",
-    "new_perturbation": "mean_effect",
+    "new_perturbation": "kernel_ridge",
     "new_dose": "dose_interpolation",
 }
 STACKED = tuple(_PREFERRED)
@@ -49,26 +49,14 @@ class Stack:
     coverage: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @property
-    def quantile(self) -> float:
-        """Multiplier that covered 95 % of the held-out effects; NaN without any."""
-        return self.law.multiplier(0.95)
-
-    @property
-    def constant(self) -> float:
-        return self.law.constant
-
-    @property
-    def slope(self) -> float:
-        return self.law.slope
-
-    @property
     def beats_mean(self) -> bool:
         """Held-out predictions are better than the mean effect by more than two standard errors."""
         return self.n_held_out >= 3 and self.gain > 2 * self.gain_se
 
-    def half_width(self, prediction: np.ndarray, spread: np.ndarray, level: float) -> np.ndarray:
+    def half_width(self, prediction: np.ndarray, spread: np.ndarray, active: np.ndarray, level: float) -> np.ndarray:
         """Half of the interval of the true effect, per gene; NaN where nothing was held out."""
-        return self.law.multiplier(level) * np.sqrt(self.law.variance(prediction, spread))
+        variance = self.law.variance(prediction, spread, active)
+        return self.law.multiplier(level, variance) * np.sqrt(variance)
 
 
 def spread_of(candidates: np.ndarray, regime: str) -> np.ndarray:
@@ -183,21 +171,25 @@ def _mean(values: np.ndarray) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
-def _coverage(prediction: np.ndarray, spread: np.ndarray, held: HeldOut) -> np.ndarray:
-    """Share of effects inside intervals whose law comes from the other folds, at `COVERAGE_LEVELS`."""
-    folds = np.unique(held.fold)
-    if len(folds) < 2:
+def coverage_of(prediction: np.ndarray, held: HeldOut, regime: str, level: float) -> np.ndarray:
+    """Effects inside intervals whose law comes from the other folds (condition x gene), of two folds or more."""
+    spread = spread_of(held.candidates, regime)
+    found = np.zeros(held.truth.shape, bool)
+    for fold in np.unique(held.fold):
+        here = held.fold == fold
+        arrays = (prediction, spread, held.active, held.truth, held.se)
+        law = fit_law(*(a[~here] for a in (*arrays, held.used)))
+        found[here] = inside(law, level, *(a[here] for a in arrays))
+    return found
+
+
+def _coverage(prediction: np.ndarray, held: HeldOut, regime: str) -> np.ndarray:
+    """Mean share over conditions at `COVERAGE_LEVELS`."""
+    if len(np.unique(held.fold)) < 2:
         return np.zeros(0)
-    found = np.zeros((len(held.row), len(COVERAGE_LEVELS)))
-    for fold in folds:
-        inside = held.fold == fold
-        rest, asked = (
-            [a[rows] for a in (prediction, spread, held.truth, held.se, held.used)] for rows in (~inside, inside)
-        )
-        law = fit_law(*rest)
-        for k, level in enumerate(COVERAGE_LEVELS):
-            found[inside, k] = covered(law, level, *asked)
-    return found.mean(0)
+    shares = [coverage_of(prediction, held, regime, level) & held.used for level in COVERAGE_LEVELS]
+    n = np.maximum(held.used.sum(1), 1)
+    return np.array([(share.sum(1) / n).mean() for share in shares])
 
 
 def cross_fitted(held: HeldOut, regime: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -258,9 +250,9 @@ def fit_stack(held: HeldOut | None, regime: str) -> tuple[Stack, list[dict[str, 
         return default_stack(regime), []
     methods, weight = cross_fitted(held, regime)
     chosen, spread = methods["model"], spread_of(held.candidates, regime)
-    law = fit_law(chosen, spread, held.truth, held.se, held.used)
+    law = fit_law(chosen, spread, held.active, held.truth, held.se, held.used)
     scores = [_scored(regime, name, prediction, held) for name, prediction in methods.items()]
     gain = _loss(methods["mean_effect"], held) - _loss(chosen, held)
     n = len(held.row)
     error = float(gain.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
-    return Stack(weight, law, n, float(gain.mean()), error, _coverage(chosen, spread, held)), scores
+    return Stack(weight, law, n, float(gain.mean()), error, _coverage(chosen, held, regime)), scores
