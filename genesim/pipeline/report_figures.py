@@ -13,7 +13,7 @@ import pandas as pd
 from genesim.config.report import ReportConfig
 from genesim.data.cohort import Cohort
 from genesim.data.genotypes import Genotypes
-from genesim.metrics.interval import Interval
+from genesim.metrics.interval import proportion_interval
 from genesim.pipeline.evaluate import at_mix
 from genesim.pipeline.release_groups import group_rows
 from genesim.report import expression_figures, gene_figures, genetic_figures
@@ -111,7 +111,8 @@ def _effect_figures(run: Run) -> Iterator[Figure]:
     recovery = pd.read_parquet(run.evaluation / "recovery.parquet")
     if len(recovery):
         rows = run.scores[run.scores["metric"] == "effect_false_discovery"]
-        false = [Interval(*(float(row[name]) for name in ("value", "low", "high"))) for _, row in rows.iterrows()]
+        # Wilson's interval: a bootstrap of no false call at all would be sure of none.
+        false = [proportion_interval(round(row["value"] * row["n"]), int(row["n"])) for _, row in rows.iterrows()]
         yield effect_recovery(
             recovery["planted"].to_numpy(float),
             recovery["estimated"].to_numpy(float),
