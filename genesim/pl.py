@@ -2,9 +2,9 @@
 
 from genesim.report.effect_figures import effect_intervals, locus, pip_calibration, power_curve
 from genesim.report.expression_figures import cells, correlations, embedding, genes
+from genesim.report.gene_figures import gene_distributions
 from genesim.report.genetic_figures import (
     allele_frequencies,
-    effect_recovery,
     expression_by_genotype,
     genotype_pca,
     ld_decay_of,
@@ -16,11 +16,16 @@ from genesim.report.perturbation_figures import (
     perturbed_cells,
     predicted_effects,
 )
+from genesim.report.perturbation_overview import perturbation_effects
+from genesim.report.privacy_figures import attack_roc
 from genesim.report.program_figures import fold_change_terms, programs
+from genesim.report.recovery_figures import effect_recovery
 from genesim.report.score_figures import score_strip
+from genesim.report.subgroup_figures import subgroups
 
 __all__ = [
     "allele_frequencies",
+    "attack_roc",
     "cells",
     "correlations",
     "coverage_curve",
@@ -30,15 +35,18 @@ __all__ = [
     "embedding",
     "expression_by_genotype",
     "fold_change_terms",
+    "gene_distributions",
     "genes",
     "genotype_pca",
     "ld_decay_of",
     "locus",
     "method_strip",
+    "perturbation_effects",
     "perturbed_cells",
     "pip_calibration",
     "power_curve",
     "predicted_effects",
     "programs",
     "score_strip",
+    "subgroups",
 ]

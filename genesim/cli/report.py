@@ -17,6 +17,8 @@ def run(
     out: Out,
     config: Config = None,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "genesim report",
+    perturbed: Annotated[Path | None, typer.Option(help="Table of effects that `perturb` wrote.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Directory for the figures as SVG files too.")] = None,
     seed: Seed = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -28,5 +30,16 @@ def run(
     from genesim.pipeline.report import report_run
 
     example = settings.example is not None
-    report_run(cohort, simulated, evaluation, out=out, title=title, example=example, config=settings.report, seed=seed)
-    say(quiet, out)
+    report_run(
+        cohort,
+        simulated,
+        evaluation,
+        out=out,
+        title=title,
+        example=example,
+        config=settings.report,
+        seed=seed,
+        perturbed=perturbed,
+        figures=figures,
+    )
+    say(quiet, out, *([figures] if figures else []))

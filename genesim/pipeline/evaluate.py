@@ -282,7 +282,8 @@ def evaluate_run(
         cohort, cells, genotypes, planted, tables["expression"], config, effects, seed
     )
     scores = scores + ScoreTable(effect_scores)
-    provenance = Provenance("evaluate", seed, config.model_dump(mode="json"), sources)
+    settings = config.model_dump(mode="json") | {"effects": effects.model_dump(mode="json")}
+    provenance = Provenance("evaluate", seed, settings, sources)
     with atomic_directory(out) as directory:
         write_parquet(scores.to_frame(), directory / "scores.parquet", provenance)
         write_csv(scores.to_frame(), directory / "scores.csv", provenance)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import anndata as ad
-import numpy as np
 import pandas as pd
 import yaml
 
@@ -17,15 +15,16 @@ from genesim.config.report import ReportConfig
 from genesim.console import log
 from genesim.data.cohort import Cohort, load_cohort
 from genesim.data.expression import read_expression
-from genesim.data.genotypes import Genotypes, read_genotypes
+from genesim.data.genotypes import read_genotypes
 from genesim.evaluate.score import ScoreTable
 from genesim.models.base import Modality
 from genesim.models.catalog import card, spec
 from genesim.models.catalog import methods as methods_of
-from genesim.pipeline.evaluate import at_mix
+from genesim.pipeline.report_command import commands
+from genesim.pipeline.report_figures import Run, run_figures
+from genesim.provenance.atomic import atomic_directory
 from genesim.provenance.manifest import verify_manifest
 from genesim.provenance.paths import without_folders
-from genesim.report import expression_figures, genetic_figures
 from genesim.report.figures import Figure
 from genesim.report.html import write_report
 from genesim.report.score_figures import score_strip
@@ -40,68 +39,12 @@ def report(scores: ScoreTable, out: str | Path, *, title: str = "genesim evaluat
     return path
 
 
-def _strongest_effect(truth: Path, cells: ad.AnnData, genotypes: Genotypes) -> Iterator[Figure]:
-    """Expression by genotype of the planted effect that explains most variance among well-expressed genes."""
-    effects = pd.read_parquet(truth / "effects.parquet")
-    effects = effects[effects["cell_type"] == "*"]
-    if not len(effects):
-        return
-    mean = np.asarray(cells.X.mean(axis=0)).ravel()
-    expressed = pd.Series(mean, index=cells.var_names)
-    p = effects["training_frequency"].to_numpy(float)
-    weight = effects["log2_afc"].to_numpy(float) ** 2 * p * (1 - p) * np.log1p(expressed[effects["gene"]].to_numpy())
-    best = effects.iloc[int(np.argmax(weight))]
-    library = np.asarray(cells.X.sum(axis=1)).ravel()
-    value = np.log1p(1e4 * np.asarray(cells[:, best["gene"]].X.todense()).ravel() / library)
-    by_donor = pd.Series(value).groupby(cells.obs["donor"].astype(str).to_numpy()).mean().reindex(genotypes.donors)
-    yield genetic_figures.expression_by_genotype(
-        by_donor.to_numpy(),
-        genotypes.subset(variants=[best["variant"]]).dosage()[0],
-        gene=str(best["gene"]),
-        variant=str(best["variant"]),
-        alleles=(str(best["ref"]), str(best["alt"])),
-    )
-
-
-def _figures(
-    cohort: Cohort,
-    cells: ad.AnnData,
-    genotypes: Genotypes,
-    simulated: Path,
-    recovery: pd.DataFrame,
-    config: ReportConfig,
-    seed: int,
-) -> Iterator[Figure]:
-    key = cohort.info["inputs"]["labels_key"]
-    real = cohort.cells_of("test")
-    made = at_mix(cells[:, real.var_names].copy(), real, key, seed)
-    labels = [None if key is None else c.obs[key].astype(str).to_numpy() for c in (real, made)]
-    yield expression_figures.embedding(real.X, made.X, *labels, method=config.embedding, seed=seed)
-    yield expression_figures.genes(real.X, made.X)
-    yield expression_figures.cells(real.X, made.X)
-    yield expression_figures.correlations(real.X, made.X, *labels, gene_names=list(real.var_names))
-    contig = genotypes.variants["contig"].iloc[0]
-    here = genotypes.subset(variants=genotypes.variants["contig"].to_numpy() == contig)
-    held_out = cohort.genotypes_of("test").subset(variants=list(here.variants.index))
-    called = np.asarray((held_out.alleles >= 0).all(axis=(1, 2)) & (here.alleles >= 0).all(axis=(1, 2)))
-    held_out, here = held_out.subset(variants=called), here.subset(variants=called)
-    position = here.variants["start"].to_numpy()
-    yield genetic_figures.ld_decay_of({"real": held_out.haplotypes(), "simulated": here.haplotypes()}, position)
-    yield genetic_figures.allele_frequencies(held_out.allele_frequency(), here.allele_frequency())
-    ancestry = pd.read_parquet(simulated / "truth" / "donors.parquet").set_index("donor")["ancestry"]
-    yield genetic_figures.genotype_pca(
-        held_out.dosage().T,
-        here.dosage().T,
-        cohort.donors["ancestry"].reindex(held_out.donors).astype(str).to_numpy(),
-        ancestry.reindex(here.donors).astype(str).to_numpy(),
-    )
-    if len(recovery):
-        yield genetic_figures.effect_recovery(
-            recovery["planted"].to_numpy(float),
-            recovery["estimated"].to_numpy(float),
-            recovery["found"].to_numpy(bool),
-        )
-    yield from _strongest_effect(simulated / "truth", cells, genotypes)
+def write_figures(figures: Sequence[Figure], out: str | Path) -> Path:
+    """Write each figure as `<name>.svg`, its title and caption inside for screen readers, whole or not at all."""
+    with atomic_directory(out) as directory:
+        for figure in figures:
+            (directory / f"{figure.name}.svg").write_text(figure.titled(), encoding="utf-8")
+    return Path(out)
 
 
 def models_table(methods: Mapping[str, Any]) -> pd.DataFrame:
@@ -157,6 +100,8 @@ def report_run(
     example: bool = False,
     config: ReportConfig | None = None,
     seed: int = 0,
+    perturbed: str | Path | None = None,
+    figures: str | Path | None = None,
 ) -> Path:
     """Write the report of a run.
 
@@ -166,7 +111,12 @@ def report_run(
         evaluation: Directory that `evaluate` wrote.
         out: HTML file.
         example: The training donors are those of the built-in example, hence invented; the page says so.
+        config: Of the page.
+        seed: Of what is drawn for the figures.
+        perturbed: Table of effects that `perturb` wrote, where the run has a screen.
+        figures: Directory for the figures as SVG files too.
     """
+    perturbed = None if perturbed is None else Path(perturbed)
     simulated, evaluation = Path(simulated), Path(evaluation)
     for directory in (simulated, evaluation):
         verify_manifest(directory)
@@ -176,9 +126,11 @@ def report_run(
     genotypes = read_genotypes(simulated / "sim.vcf.gz", policy=everything)
     genotypes = genotypes.subset(variants=genotypes.variants.index.isin(cohort.genotypes.variants.index))
     table = ScoreTable.from_frame(pd.read_parquet(evaluation / "scores.parquet"))
-    recovery = pd.read_parquet(evaluation / "recovery.parquet")
-    figures = [score_strip(table.to_frame())]
-    figures += _figures(cohort, cells, genotypes, simulated, recovery, config or ReportConfig(), seed)
+    frame = table.to_frame()
+    run = Run(cohort, cells, genotypes, simulated / "truth", evaluation, frame, perturbed)
+    drawn = [score_strip(frame), *run_figures(run, config or ReportConfig(), seed)]
+    if figures is not None:
+        write_figures(drawn, figures)
     scenario = yaml.safe_load((simulated / "scenario.yaml").read_text())
     provenance = json.loads((simulated / "provenance.json").read_text())
     return report(
@@ -196,8 +148,17 @@ def report_run(
             },
             **_about(cohort, EXAMPLE if example else None),
         },
-        figures=figures,
+        figures=drawn,
         provenance=provenance,
+        command=commands(
+            simulated,
+            evaluation,
+            title=title,
+            config=config or ReportConfig(),
+            seed=seed,
+            example=example,
+            perturbed=perturbed is not None,
+        ),
         tables={
             "Models": models_table(provenance["config"].get("models", {})),
             "Scenario": without_folders(scenario),

@@ -80,6 +80,14 @@ class Figure:
     caption: str
     svg: str = field(repr=False)
 
+    def titled(self) -> str:
+        """The image with its title and caption inside, for a file that stands alone."""
+        from markupsafe import escape
+
+        start = self.svg.index(">", self.svg.index("<svg")) + 1
+        words = f"<title>{escape(self.title)}</title><desc>{escape(self.caption)}</desc>"
+        return f"{self.svg[:start]}{words}{self.svg[start:]}"
+
     def _repr_svg_(self) -> str:
         """What a notebook shows."""
         return self.svg

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from genesim.errors import InputError
 from genesim.metrics import haplotypes as metrics
@@ -170,50 +170,6 @@ def genotype_pca(
         "genotype-pca",
         "Population structure",
         "Principal components of the real donors' genotypes, simulated donors projected on them.",
-        svg,
-    )
-
-
-def effect_recovery(
-    planted: Float[np.ndarray, " effect"],
-    estimated: Float[np.ndarray, " effect"],
-    found: Bool[np.ndarray, " effect"] | None = None,
-    *,
-    unit: str = "log2 fold change per allele",
-) -> Figure:
-    """Estimated against planted effect sizes; effects not found (credible set or threshold) are hollow."""
-    hit = np.ones(len(planted), bool) if found is None else np.asarray(found, bool)
-    with canvas(width=4.8, height=4.0) as (figure, axis):
-        axis.axhline(0, color=FAINT, linewidth=0.5)
-        axis.axvline(0, color=FAINT, linewidth=0.5)
-        if (~hit).any():
-            axis.scatter(
-                planted[~hit],
-                estimated[~hit],
-                s=16,
-                facecolors="none",
-                edgecolors=NULL,
-                linewidths=0.8,
-                label=f"not found ({int((~hit).sum())})",
-            )
-        axis.scatter(
-            planted[hit],
-            estimated[hit],
-            s=18,
-            color=SIMULATED,
-            alpha=0.8,
-            linewidths=0,
-            label=f"found ({int(hit.sum())})",
-        )
-        square_limits(axis, planted, estimated)
-        axis.set(xlabel=f"Planted, {unit}", ylabel=f"Estimated, {unit}")
-        axis.legend(loc="upper left")
-        svg = to_svg(figure)
-    return Figure(
-        "effect-recovery",
-        "Planted and recovered variant effects",
-        "Each point is a planted effect, estimated from the simulated data alone. All planted effects are "
-        "shown, found or not, so that selection does not flatter the picture.",
         svg,
     )
 

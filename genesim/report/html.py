@@ -1,4 +1,4 @@
-"""The report: one HTML page that needs nothing else, runs no script and asks the network for nothing."""
+"""The report: one HTML page that needs nothing else, runs one script known by its hash, and asks for nothing."""
 
 from __future__ import annotations
 
@@ -87,7 +87,17 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
         "floor": number(float(row["floor"])),
         "null": number(float(row["null"])),
         "place": _place(row),
+        "order": {
+            **{key: _order(row[key]) for key in ("value", "floor", "null")},
+            "place": _order(row["normalised"]),
+            "level": list(LEVELS).index(row["level"]) if row["level"] in LEVELS else len(LEVELS),
+        },
     }
+
+
+def _order(value: Any) -> str:
+    """What a cell is sorted by: the number in full, nothing where it is missing."""
+    return repr(float(value)) if math.isfinite(float(value)) else ""
 
 
 def _groups(rows: Iterable[Mapping[str, Any]], key: str) -> dict[str, list[Mapping[str, Any]]]:
@@ -154,6 +164,11 @@ def _figures(figures: Iterable[Figure]) -> list[dict[str, str]]:
     return shown
 
 
+def _hash(source: str) -> str:
+    """A source of a content security policy: this text, and no other."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"
+
+
 def render_report(
     *,
     title: str,
@@ -162,6 +177,7 @@ def render_report(
     figures: Sequence[Figure] = (),
     provenance: Mapping[str, Any] | None = None,
     tables: Mapping[str, Table] | None = None,
+    command: str = "",
 ) -> str:
     """The page as text; see `write_report`."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -185,9 +201,11 @@ def render_report(
         lstrip_blocks=True,
     )
     loader: Any = environment.loader
-    css = loader.get_source(environment, "report.css")[0].strip()
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    css, script = (loader.get_source(environment, name)[0].strip() for name in ("report.css", "report.js"))
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
     rows: list[Any] = scores.to_dict("records")
     families = _groups(rows, "family")
     ordered = [name for name in _FAMILIES if name in families]
@@ -209,6 +227,8 @@ def render_report(
         tables=[(text(name), *as_table(value)) for name, value in tables.items()],
         policy=Markup(policy),
         css=Markup(css),
+        script=Markup(script),
+        command="\n".join(text(line) for line in command.splitlines()),
         version=versions()["genesim"],
     )
 
@@ -222,6 +242,7 @@ def write_report(
     figures: Sequence[Figure] = (),
     provenance: Mapping[str, Any] | None = None,
     tables: Mapping[str, Table] | None = None,
+    command: str = "",
 ) -> Path:
     """Write the report, whole or not at all. The same arguments give the same bytes.
 
@@ -234,13 +255,20 @@ def write_report(
         figures: In order.
         provenance: A provenance record as a dictionary.
         tables: Scenario, configuration, logs: nested dictionaries or frames, by heading.
+        command: Shell commands that make the report again, one a line; shown with a button that copies them.
 
     Raises:
         InputError: The score table lacks columns.
         ResourceError: The file cannot be written.
     """
     page = render_report(
-        title=title, scores=scores, summary=summary, figures=figures, provenance=provenance, tables=tables
+        title=title,
+        scores=scores,
+        summary=summary,
+        figures=figures,
+        provenance=provenance,
+        tables=tables,
+        command=command,
     )
     with atomic_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

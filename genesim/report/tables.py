@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 Table: TypeAlias = Mapping[str, Any] | pd.DataFrame
-_MOST_ROWS = 200
+_MOST_ROWS = 500
 
 
 def number(value: float) -> str:
@@ -56,8 +56,8 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, text(value)
 
 
-def as_table(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Column heads (none for nested settings) and rows of text; long tables are cut, and say so."""
+def as_table(table: Table) -> tuple[list[str], list[list[str]], int]:
+    """Column heads (none for nested settings), rows of text, and how many rows a long table was cut by."""
     if isinstance(table, pd.DataFrame):
         shown = table.head(_MOST_ROWS)
         rows = [
@@ -65,11 +65,9 @@ def as_table(table: Table) -> tuple[list[str], list[list[str]]]:
             for row in shown.itertuples(index=False, name=None)
         ]
         heads = [text(c) for c in table.columns]
-        n_rows, width = len(table), max(1, len(heads))
+        n_rows = len(table)
     else:
         flat = list(_flat(table))
-        heads, n_rows, width = [], len(flat), 2
+        heads, n_rows = [], len(flat)
         rows = [[text(key), value] for key, value in flat[:_MOST_ROWS]]
-    if n_rows > _MOST_ROWS:
-        rows.append([f"and {n_rows - _MOST_ROWS:,} more rows", *[""] * (width - 1)])
-    return heads, rows
+    return heads, rows, n_rows - len(rows)

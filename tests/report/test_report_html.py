@@ -55,6 +55,7 @@ def page(**changes: object) -> str:
         "summary": {"lead": EVIL, "counts": {"Donors": 12345, EVIL: 1}, "real": [EVIL], "simulated": [EVIL]},
         "figures": [Figure("a b", EVIL, EVIL, "<svg xmlns='http://www.w3.org/2000/svg'/>")] * 2,
         "provenance": {"inputs": {EVIL: "ab" * 32}, "seed": 7, "empty": {}, "list": [1, 2], "none": None},
+        "command": f"genesim report '{EVIL}'",
         "tables": {"Scenario": {"effects": [{"gene": EVIL}]}, "Frame": pd.DataFrame({EVIL: [EVIL, 1.5]})},
     }
     return render_report(**(arguments | changes))
@@ -89,11 +90,11 @@ class Page(HTMLParser):
 
 def test_hostile_names_are_shown_as_text() -> None:
     parsed = Page(page())
-    assert "script" not in [tag for tag, _ in parsed.tags]
+    assert [attributes for tag, attributes in parsed.tags if tag == "script"] == [{}]
     for tag, attributes in parsed.tags:
         assert not any(key.startswith("on") for key in attributes), (tag, attributes)
         assert "style" not in attributes, (tag, attributes)
-    assert sum(EVIL in words for words in parsed.words) >= 8
+    assert sum(EVIL in words for words in parsed.words) >= 9
 
 
 def test_nothing_is_fetched() -> None:
@@ -113,23 +114,23 @@ def test_nothing_is_fetched() -> None:
     assert "@import" not in css[1]
 
 
-def test_the_policy_allows_the_style_sheet_and_images_only() -> None:
+def test_the_policy_allows_one_style_sheet_one_script_and_images() -> None:
     source = page()
-    css = re.search(r"<style>(.*?)</style>", source, re.S)
-    assert css
-    digest = base64.b64encode(hashlib.sha256(css[1].encode()).digest()).decode()
     policy = next(str(a["content"]) for tag, a in Page(source).tags if tag == "meta" and "http-equiv" in a)
     assert policy.startswith("default-src 'none';")
-    assert f"style-src 'sha256-{digest}'" in policy
+    for tag in ("style", "script"):
+        (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>", source, re.S)
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
     assert "unsafe" not in policy
 
 
 def test_every_row_has_value_interval_floor_null_and_verdict() -> None:
     source = page()
-    rows = re.findall(r"<tr>\s*<th scope=\"row\">.*?</tr>", source, re.S)[:4]
+    rows = re.findall(r"<tr>\s*<th scope=\"row\" data-sort.*?</tr>", source, re.S)[:4]
     for row in rows:
-        assert 'data-label="Floor">0.020' in row
-        assert 'data-label="Null">0.120' in row
+        assert 'data-label="Floor" data-sort="0.02">0.020' in row
+        assert 'data-label="Null" data-sort="0.12">0.120' in row
         assert "[0.050, 0.090]" in row
     assert "between floor and null" in rows[0]
     assert "0.50 of the way from floor to null" in rows[0]
@@ -190,10 +191,11 @@ def test_values_as_text() -> None:
 
 
 def test_nested_settings_become_dotted_rows_and_long_tables_are_cut() -> None:
-    heads, rows = as_table({"a": {"b": 1, "c": [1, 2]}, "d": [{"e": "x"}], "f": {}})
-    assert heads == []
+    heads, rows, rest = as_table({"a": {"b": 1, "c": [1, 2]}, "d": [{"e": "x"}], "f": {}})
+    assert (heads, rest) == ([], 0)
     assert rows == [["a.b", "1"], ["a.c", "1, 2"], ["d.1.e", "x"], ["f", "–"]]
-    heads, rows = as_table(pd.DataFrame({"x": range(500), "y": 1.23456}))
+    long = pd.DataFrame({"x": range(1800), "y": 1.23456})
+    heads, rows, rest = as_table(long)
     assert heads == ["x", "y"]
-    assert len(rows) == 201
-    assert rows[-1] == ["and 300 more rows", ""]
+    assert (len(rows), rest) == (500, 1300)
+    assert "And 1,300 more rows." in page(tables={"Long": long})

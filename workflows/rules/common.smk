@@ -56,6 +56,7 @@ EVALUATE_SECTION = section(
     "evaluate", models={"effects": RUN.models.effects.model_dump(mode="json")}
 )
 REPORT_SECTION = section("example", "report")
+PERTURBED = ["<results>/perturb/effects.parquet"] if PERTURBATIONS else []
 if INPUTS is not None:
     # Kinship is read when effects are trained.
     INPUTS_SECTION = section(inputs=INPUTS.model_dump(mode="json", exclude={"kinship"}))

@@ -29,9 +29,20 @@ rule report:
         cohort="<results>/cohort/manifest.sha256",
         simulated="<results>/sim/manifest.sha256",
         evaluation="<results>/evaluation/manifest.sha256",
+        perturbed=PERTURBED,
     output:
-        report(
-            "<results>/report.html", caption="../report/report.rst", category="genesim"
+        page=report(
+            "<results>/report.html",
+            caption="../report/report.rst",
+            category="Report",
+            labels={"page": "scores, figures, provenance"},
+        ),
+        figures=report(
+            directory("<results>/figures"),
+            patterns=["{figure}.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
         ),
     log:
         "<logs>/report.log",
@@ -48,6 +59,10 @@ rule report:
         cohort=lambda wildcards, input: folder(input.cohort),
         simulated=lambda wildcards, input: folder(input.simulated),
         evaluation=lambda wildcards, input: folder(input.evaluation),
+        perturbed=lambda wildcards, input: (
+            ["--perturbed", input.perturbed] if input.perturbed else []
+        ),
     shell:
         "genesim report --config {params.config:q} --cohort {params.cohort:q} --simulated {params.simulated:q}"
-        " --evaluation {params.evaluation:q} --out {output:q} > {log:q} 2>&1"
+        " --evaluation {params.evaluation:q} {params.perturbed:q} --out {output.page:q} --figures {output.figures:q}"
+        " > {log:q} 2>&1"
