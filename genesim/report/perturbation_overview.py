@@ -38,7 +38,8 @@ def perturbation_effects(effects: pd.DataFrame, *, n_perturbations: int = 20, n_
         index="row", columns="gene", values=["delta", "low", "high"], aggfunc="first", observed=True
     )
     delta = wide["delta"]
-    strength = np.sqrt((delta**2).mean(axis=1)).sort_values(ascending=False, kind="stable")
+    root_mean_square = np.sqrt(np.nanmean(delta.to_numpy(float) ** 2, axis=1))
+    strength = pd.Series(root_mean_square, index=delta.index).sort_values(ascending=False, kind="stable")
     rows = list(strength.index[:n_perturbations])
     moved = delta.loc[rows].abs().max(axis=0).sort_values(ascending=False, kind="stable")
     genes = list(moved.index[:n_genes])
