@@ -210,7 +210,9 @@ def expression_by_genotype(
             whiskerprops={"color": FAINT}, capprops={"color": FAINT},
         )  # fmt: skip
         for i in shown:
-            axis.scatter(i + spread[i], groups[i], s=9, color=SIMULATED, alpha=0.7, linewidths=0, zorder=3)
+            axis.scatter(
+                i + spread[i], groups[i], s=9, color=SIMULATED, alpha=0.7, linewidths=0, zorder=3, rasterized=True
+            )
         axis.set_xlim(-0.5, 2.5)
         axis.set_xticks(range(3), [f"{name}\nn = {len(g)}" for name, g in zip(names, groups)])
         axis.set(xlabel=shorten(variant, 40), ylabel=f"{shorten(gene)}, log-normalised mean")

@@ -119,7 +119,7 @@ def _card(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if name == "privacy":
         bad = sum(row["level"] in ("middle", "bad") for row in rows)
         unplaced = len(rows) - good - bad
-        head = f"{bad} of {len(rows)} tests see copying" if bad else "No sign of copying in any test"
+        head = f"{bad} of {len(rows)} tests see copying" if bad else "No sign of copying in any test over all donors"
         if unplaced and not bad:
             head = f"No sign of copying in {good} of {len(rows)} tests"
     else:

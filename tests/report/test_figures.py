@@ -11,7 +11,7 @@ import pytest
 from scipy import sparse
 
 from genesim.errors import InputError
-from genesim.report import expression_figures, genetic_figures, program_figures, score_figures
+from genesim.report import expression_figures, genetic_figures, program_figures, recovery_figures, score_figures
 from genesim.report.figures import OTHER, Figure, group_colours, shorten
 
 NASTY = np.array(["B <script>alert(1)</script>", "T $_{x}$ cell", "a" * 60])
@@ -68,7 +68,7 @@ MAKERS = {
     "genotype-pca": lambda: genetic_figures.genotype_pca(
         DOSAGE, DOSAGE[:20], NASTY[np.arange(50) % 3], NASTY[np.arange(20) % 2]
     ),
-    "effect-recovery": lambda: genetic_figures.effect_recovery(
+    "effect-recovery": lambda: recovery_figures.effect_recovery(
         np.array([0.5, -0.4, 0.1]), np.array([0.4, -0.4, 0.0]), np.array([True, True, False])
     ),
     "expression-by-genotype": lambda: genetic_figures.expression_by_genotype(
@@ -99,6 +99,13 @@ def test_figures_parse_repeat_byte_for_byte_and_fetch_nothing(name: str) -> None
                 assert value.startswith(("#", "data:image/png")), value
     assert not re.search(r"\d{4}-\d\d-\d\dT", figure.svg)
     assert len(figure.svg) < 400_000
+
+
+def test_points_of_many_donors_are_an_image_and_stay_small() -> None:
+    dosage = np.random.default_rng(0).binomial(2, 0.3, 20_000).astype(float)
+    expression = dosage + np.random.default_rng(1).normal(size=20_000)
+    figure = genetic_figures.expression_by_genotype(expression, dosage, gene="G", variant="1_1_A_T")
+    assert len(figure.svg) < 300_000
 
 
 def test_a_users_matplotlib_settings_do_not_change_the_figure() -> None:
