@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from genesim.pipeline.person import simulate_person as simulate_person
     from genesim.pipeline.perturbation import evaluate_perturbations as evaluate_perturbations
     from genesim.pipeline.prepare import prepare as prepare
+    from genesim.pipeline.privacy import audit_privacy as audit_privacy
     from genesim.pipeline.release import prepare_release as prepare_release
     from genesim.pipeline.report import report as report
     from genesim.pipeline.simulate import Models as Models
@@ -94,6 +95,7 @@ _HOMES = {
     "simulate_person": "genesim.pipeline.person",
     "PersonPrediction": "genesim.pipeline.person",
     "evaluate": "genesim.pipeline.evaluate",
+    "audit_privacy": "genesim.pipeline.privacy",
     "evaluate_perturbations": "genesim.pipeline.perturbation",
     "make_benchmark": "genesim.pipeline.benchmark",
     "score_benchmark": "genesim.pipeline.benchmark",
