@@ -16,7 +16,7 @@ from genesim.evaluate.donor_controls import resampled
 from genesim.evaluate.donor_privacy import audit_donors
 from genesim.evaluate.donor_records import DonorAudit
 
-SMALL = DonorAuditConfig(max_genes=60, copula_genes=30, n_components=20, density_components=8, n_bootstrap=200)
+SMALL = DonorAuditConfig(max_genes=60, copula_genes=30, n_components=20, density_components=8, n_bootstrap=100)
 
 
 def population(n_donors: int, n_cells: int, seed: int, shift: float = 0.0) -> DonorCells:
@@ -35,13 +35,13 @@ def population(n_donors: int, n_cells: int, seed: int, shift: float = 0.0) -> Do
 
 @cache
 def sides(n: int = 70) -> tuple[DonorCells, DonorCells]:
-    return population(n, 12, 1), population(n, 12, 2)
+    return population(n, 9, 1), population(n, 9, 2)
 
 
 @cache
 def honest_audit() -> DonorAudit:
     """Simulated cells of the population that no donor of either side is in."""
-    made = population(70, 12, 3)
+    made = population(70, 9, 3)
     sex = {d: "FM"[i % 2] for part in sides() for i, d in enumerate(part.names)}
     rare = {d: "rare" if i < 3 else "common" for part in sides() for i, d in enumerate(part.names)}
     config = SMALL.model_copy(update={"min_donors": 25})
@@ -50,7 +50,8 @@ def honest_audit() -> DonorAudit:
 
 def test_an_honest_generator_passes_where_there_are_donors_enough() -> None:
     audit = honest_audit()
-    assert audit.valid and audit.conclusion == "no sign"
+    assert audit.valid
+    assert audit.conclusion == "no sign"
     assert {row.attack for row in audit.rows} == set(BLACK_BOX)
     for row in audit.rows:
         if row.figure == "auc":
@@ -68,27 +69,37 @@ def test_the_planted_memoriser_is_exposed_and_the_honest_one_is_not() -> None:
 
 def test_a_memorising_generator_is_recognised() -> None:
     train, holdout = sides()
-    made = resampled(train, 900, np.random.default_rng(0), 0.1)
+    noisy = resampled(train, 600, np.random.default_rng(0), 0.1)
+    made = DonorCells(
+        sparse.vstack([noisy.counts, train.counts[:100]], "csr"),
+        np.concatenate([noisy.labels, train.labels[:100]]),
+        np.concatenate([noisy.donors, train.donors[:100]]),
+    )
     audit = audit_donors(train, holdout, made, config=SMALL)
-    assert audit.valid and audit.conclusion == "training donors are recognised"
+    assert audit.valid
+    assert audit.conclusion == "training donors are recognised"
     nearest = next(row for row in audit.rows if (row.attack, row.figure) == ("nearest", "auc"))
-    assert nearest.value > 0.95 and nearest.level == "bad"
+    assert nearest.value > 0.95
+    assert nearest.level == "bad"
     copies = audit_donors(train, holdout, train, config=SMALL).copies
-    assert copies.n_exact == len(train) and copies.to_train < copies.to_holdout / 2
+    assert copies.n_exact == len(train)
+    assert copies.to_train < copies.to_holdout / 2
 
 
 def test_few_donors_are_inconclusive_never_a_pass() -> None:
     train, holdout = (part.of(part.names[:24]) for part in sides())
     audit = audit_donors(train, holdout, population(24, 40, 3), config=SMALL)
-    assert audit.valid and audit.conclusion == "inconclusive"
+    assert audit.valid
+    assert audit.conclusion == "inconclusive"
     assert all(row.level == "unknown" for row in audit.rows)
 
 
 def test_a_holdout_from_elsewhere_makes_the_audit_invalid() -> None:
     """Its honest control tells training from held-out donors, so a real attack's success would mean nothing."""
     train, _ = sides()
-    audit = audit_donors(train, population(70, 12, 4, shift=0.8), population(70, 12, 3), config=SMALL)
-    assert not audit.valid and audit.conclusion == "not valid"
+    audit = audit_donors(train, population(70, 9, 4, shift=0.8), population(70, 9, 3), config=SMALL)
+    assert not audit.valid
+    assert audit.conclusion == "not valid"
     assert "differ from training donors" in audit.invalid[0]
     assert {row.level for row in audit.rows} == {"unknown"}
 
@@ -100,7 +111,8 @@ def test_blind_attacks_make_the_audit_invalid() -> None:
     )
     noise = DonorAuditConfig(**SMALL.model_dump() | {"max_genes": 10, "n_components": 2, "copula_genes": 5})
     audit = audit_donors(train, holdout, population(20, 4, 3), config=noise)
-    assert not audit.valid and "it has to exceed 0.95" in audit.invalid[0]
+    assert not audit.valid
+    assert "it has to exceed 0.95" in audit.invalid[0]
 
 
 def test_groups_are_scored_worst_first_and_small_ones_are_listed() -> None:
@@ -144,12 +156,14 @@ def test_the_record_names_no_donor_and_is_the_same_again() -> None:
     audit = honest_audit()
     text = str(audit.to_dict()) + audit.text() + audit.to_frame().to_string()
     assert not any(name in text for part in sides() for name in part.names)
-    again = audit_donors(*sides(), population(70, 12, 3), config=SMALL.model_copy(update={"min_donors": 25}))
-    assert again.to_frame().equals(audit.to_frame())
+    few = [part.of(part.names[:8]) for part in sides()]
+    first, again = (audit_donors(*few, population(8, 12, 3), config=SMALL) for _ in range(2))
+    assert again.to_frame().equals(first.to_frame())
 
 
 def test_a_planted_copy_keeps_labels_totals_and_most_molecules() -> None:
     train, _ = sides()
     copy = resampled(train, 2000, np.random.default_rng(1))
     assert copy.library.mean() == pytest.approx(train.library.mean(), rel=0.03)
-    assert set(copy.labels) == {"B", "T"} and copy.counts.data.min() > 0
+    assert set(copy.labels) == {"B", "T"}
+    assert copy.counts.data.min() > 0

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import roc_auc_score, roc_curve
-from sklearn.neighbors import KernelDensity, NearestNeighbors
 
 from genesim.errors import InputError
 from genesim.metrics import membership as m
@@ -14,6 +12,8 @@ from genesim.metrics import membership_scores as scores
 
 
 def test_auroc_and_curve_equal_scikit_learn() -> None:
+    from sklearn.metrics import roc_auc_score, roc_curve
+
     random = np.random.default_rng(0)
     member, other = random.integers(0, 6, 17) + 0.0, random.integers(0, 5, 23) + 0.0  # with ties
     truth = np.repeat([1, 0], [17, 23])
@@ -48,14 +48,14 @@ def test_intervals_cover_the_truth_and_a_known_shift_is_found() -> None:
     """Two normals one SD apart have an AUC of Phi(1 / sqrt 2) = .760; two equal ones .5."""
     for shift, truth in [(0.0, 0.5), (1.0, float(stats.norm.cdf(1 / np.sqrt(2))))]:
         covered, values = 0, []
-        for seed in range(150):
+        for seed in range(100):
             random = np.random.default_rng(seed)
             sides = random.normal(shift, 1, 40), random.normal(0, 1, 40)
-            auc = m.donor_attack([sides], random, n_repeats=200).auc
+            auc = m.donor_attack([sides], random, n_repeats=100).auc
             covered += auc.low <= truth <= auc.high
             values.append(auc.value)
-        assert np.mean(values) == pytest.approx(truth, abs=0.015)
-        assert 0.88 <= covered / 150 <= 0.99
+        assert np.mean(values) == pytest.approx(truth, abs=0.02)
+        assert 0.88 <= covered / 100 <= 0.99
 
 
 def test_smallest_detectable_auc_is_exceeded_by_chance_once_in_forty() -> None:
@@ -83,6 +83,8 @@ def test_donor_means_are_of_scores_less_their_labels_mean() -> None:
 
 
 def test_nearest_score_keeps_ranks_where_exponentials_vanish() -> None:
+    from sklearn.neighbors import NearestNeighbors
+
     random = np.random.default_rng(3)
     points = random.normal(size=(300, 40)) * 20
     queries = points[:50] + random.normal(size=(50, 40)) * 5
@@ -92,12 +94,15 @@ def test_nearest_score_keeps_ranks_where_exponentials_vanish() -> None:
 
 
 def test_log_density_equals_scikit_learn_and_never_underflows() -> None:
+    from sklearn.neighbors import KernelDensity
+
     random = np.random.default_rng(4)
     points, queries = random.normal(size=(200, 6)), random.normal(size=(30, 6))
     expected = KernelDensity(bandwidth=0.7).fit(points).score_samples(queries)
     np.testing.assert_allclose(scores.log_density(queries, points, 0.7), expected, rtol=1e-7)
     far = scores.log_density(queries + 1e3, points, 0.7)
-    assert np.isfinite(far).all() and len(np.unique(far)) == 30
+    assert np.isfinite(far).all()
+    assert len(np.unique(far)) == 30
 
 
 def test_margins_equal_scipy_and_recover_what_was_drawn() -> None:
@@ -112,7 +117,7 @@ def test_margins_equal_scipy_and_recover_what_was_drawn() -> None:
     theta = truth.theta[labels[:20]]
     exact = stats.nbinom.logpmf(counts[:20], theta, theta / (theta + mean)).sum(axis=1)
     without = truth.log_likelihood(counts[:20], library[:20], labels[:20])
-    np.testing.assert_allclose(without, exact + stats.poisson.logpmf(0, 0) + _log_factorials(counts[:20]), rtol=1e-7)
+    np.testing.assert_allclose(without, exact + _log_factorials(counts[:20]), rtol=1e-7)
     other = scores.Margins(fitted.frequency, fitted.theta * 2)
     ratio = scores.margin_ratio_score(counts[:20], library[:20], labels[:20], fitted, other)
     p = [

@@ -45,9 +45,9 @@ def test_no_paper_says_the_word_or_names_a_donor_or_a_folder(bundle: Path) -> No
 
 def test_the_word_is_refused_in_answers() -> None:
     for answers in (
-        {"title": "An anonymous cohort"},
+        {"title": "An anonymised cohort"},
         {"intended_uses": ["use of anonymised data"]},
-        {"datasheet": {"purpose": "to be ANONYMOUS"}},
+        {"datasheet": {"purpose": "to be ANONYMISED"}},
     ):
         with pytest.raises(ConfigError, match="which no test can show"):
             parse(ReleaseAnswers, answers)
