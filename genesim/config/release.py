@@ -17,7 +17,7 @@ def refuse_unfounded(text: str) -> str:
     """A text that a person gave, if it can stand in a release.
 
     Raises:
-        ValueError: It says that no donor can be recognised, which no test here can show; or it is too long or not printable.
+        ValueError: It says that no donor can be recognised, which no test can show; or is too long or not printable.
     """
     if "anonym" in text.casefold():
         raise ValueError("says that data are anonymised, which no test can show; say what was tested instead")
