@@ -1,4 +1,4 @@
-"""The linkage attack: against scipy, and on drawn donors whose records are, or are not, their own."""
+"""The linkage attack finds who made a profile, as the optimal classifier of the model does, and nobody by chance."""
 
 from __future__ import annotations
 
@@ -7,57 +7,57 @@ import pytest
 from scipy import stats
 
 from genesim.errors import InputError
-from genesim.metrics.linkage import linkage_membership, linkage_ranks, linkage_scores
-from genesim.metrics.membership import auroc
-
-R = 0.5
+from genesim.metrics import linkage
 
 
-def people(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions and expression of n people at 100 genes, correlated R."""
+def planted(n: int, n_genes: int, r2: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
-    predicted = random.normal(size=(n, 100))
-    return predicted, R * predicted + np.sqrt(1 - R**2) * random.normal(size=(n, 100))
+    predicted = random.normal(0, np.sqrt(r2), (n, n_genes))
+    return predicted + random.normal(0, np.sqrt(1 - r2), (n, n_genes)), predicted
 
 
-def test_scores_equal_the_slow_log_ratio() -> None:
-    predicted, expression = people(6, 0)
-    r = np.linspace(0, 0.8, 100)
-    p, e = stats.zscore(predicted), stats.zscore(expression[:4])
-    slow = [[(stats.norm.logpdf(b, r * a, np.sqrt(1 - r**2)) - stats.norm.logpdf(b)).sum() for b in e] for a in p]
-    np.testing.assert_allclose(linkage_scores(predicted, expression[:4], r), slow)
+def test_scores_are_log_likelihood_ratios_up_to_what_all_pairs_share() -> None:
+    observed, predicted = planted(40, 7, 0.3, 0)
+    found = linkage.linkage_scores(observed, predicted)
+    x = (observed - observed.mean(0)) / observed.std(0)
+    r2 = predicted.var(0) / observed.var(0)
+    p = (predicted - predicted.mean(0)) / observed.std(0)
+    expected = np.array(
+        [[(stats.norm.logpdf(a, b, np.sqrt(1 - r2)) - stats.norm.logpdf(a)).sum() for b in p] for a in x]
+    )
+    np.testing.assert_allclose(found - found.mean(), expected - expected.mean(), atol=1e-9)
 
 
-def test_own_records_are_found_and_members_told_from_others() -> None:
-    predicted, expression = people(80, 1)
-    scores = linkage_scores(predicted, expression[:40], np.full(100, R))
-    ranks = linkage_ranks(scores, np.arange(40))
-    assert (ranks == 1).mean() > 0.9
-    found = linkage_membership(scores)
-    assert auroc(found[:40], found[40:]) > 0.95
+def test_more_genes_link_better_and_dealt_predictions_are_at_chance() -> None:
+    ranks, random = [], np.random.default_rng(0)
+    for n_genes in (5, 30, 150):
+        observed, predicted = planted(60, n_genes, 0.15, n_genes)
+        success = linkage.linkage_success(linkage.linkage_scores(observed, predicted), np.arange(60), random)
+        ranks.append(success.rank.value)
+    assert ranks[0] > ranks[1] > ranks[2]
+    assert success.rank.high < 0.02
+    assert success.found.value > 0.8
+    assert success.chance_found == pytest.approx(1 / 60)
+    by_chance = [
+        linkage.rank_of_truth(linkage.linkage_scores(*planted(60, 30, 0.15, s)), random.permutation(60)).mean()
+        for s in range(40)
+    ]
+    assert np.mean(by_chance) == pytest.approx(0.5, abs=0.02)
 
 
-def test_records_of_nobody_here_are_at_chance() -> None:
-    predicted, _ = people(80, 2)
-    aucs, ranks = [], []
-    for seed in range(30):
-        _, others = people(40, 100 + seed)
-        scores = linkage_scores(predicted, others, np.full(100, R))
-        found = linkage_membership(scores)
-        aucs.append(auroc(found[::2], found[1::2]))
-        ranks.append(linkage_ranks(scores, np.arange(40)).mean())
-    assert np.mean(aucs) == pytest.approx(0.5, abs=0.06)
-    assert np.mean(ranks) == pytest.approx(40.5, abs=2.5)
+def test_ranks_count_ties_by_half() -> None:
+    scores = np.array([[1.0, 1.0, 0.0], [3.0, 2.0, 1.0]])
+    np.testing.assert_allclose(linkage.rank_of_truth(scores, np.array([0, 2])), [0.25, 1.0])
 
 
-def test_unpredictable_and_constant_genes_tell_nothing() -> None:
-    predicted, expression = people(10, 3)
-    assert np.allclose(linkage_scores(predicted, expression, np.zeros(100)), 0)
-    flat = linkage_scores(np.ones((10, 100)), expression, np.full(100, R))
-    np.testing.assert_allclose(linkage_ranks(flat, np.arange(10)), 5.5)
+def test_copies_of_training_donors_are_matched_best() -> None:
+    observed, predicted = planted(80, 60, 0.3, 3)
+    match = linkage.best_match(linkage.linkage_scores(observed[:40], predicted))
+    assert match[:40].mean() > match[40:].mean() + match.std()
 
 
-def test_other_genes_are_refused() -> None:
-    predicted, expression = people(5, 4)
-    with pytest.raises(InputError, match="linkage attack"):
-        linkage_scores(predicted, expression[:, :9], np.full(100, R))
+def test_nothing_to_match_is_refused() -> None:
+    with pytest.raises(InputError, match="do not fit"):
+        linkage.linkage_scores(np.ones((3, 2)), np.ones((3, 4)))
+    with pytest.raises(InputError, match="vary"):
+        linkage.linkage_scores(np.ones((3, 2)), np.arange(6.0).reshape(3, 2))
