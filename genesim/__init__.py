@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from genesim.pipeline.benchmark import make_benchmark as make_benchmark
     from genesim.pipeline.benchmark import score_benchmark as score_benchmark
     from genesim.pipeline.evaluate import evaluate as evaluate
+    from genesim.pipeline.linkage import audit_linkage as audit_linkage
     from genesim.pipeline.load import load as load
     from genesim.pipeline.person import PersonPrediction as PersonPrediction
     from genesim.pipeline.person import simulate_person as simulate_person
@@ -96,6 +97,7 @@ _HOMES = {
     "PersonPrediction": "genesim.pipeline.person",
     "evaluate": "genesim.pipeline.evaluate",
     "audit_privacy": "genesim.pipeline.privacy",
+    "audit_linkage": "genesim.pipeline.linkage",
     "evaluate_perturbations": "genesim.pipeline.perturbation",
     "make_benchmark": "genesim.pipeline.benchmark",
     "score_benchmark": "genesim.pipeline.benchmark",

@@ -61,3 +61,5 @@ class EvaluateConfig(Record):
     """Smallest minor allele frequency of the variants whose linkage is compared."""
     coverage: float = Field(default=0.95, gt=0.5, lt=1)
     """Coverage of the intervals."""
+    donor_audit: DonorAuditConfig | None = DonorAuditConfig()
+    """Attacks on the donors of the training set; none leaves them out."""

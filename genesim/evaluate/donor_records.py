@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from genesim.evaluate.donor_attacks import ATTACKS
+from genesim.evaluate.score import Score, scored
 from genesim.metrics.interval import Interval
 from genesim.metrics.membership import smallest_detectable_auc
 from genesim.report.tables import number
@@ -179,6 +180,23 @@ class DonorAudit:
             return "training donors are recognised"
         return "inconclusive" if "unknown" in levels else "no sign"
 
+    def scores(self, subject: str = "donors") -> list[Score]:
+        """AUCs for the table of scores.
+
+        n is twice the smaller side. Floor and null are absent where the audit is not valid, and for the white box,
+        whose planted generators have no weights, chance and a perfect attack.
+        """
+        found = []
+        for row in self.rows:
+            if row.figure == "auc":
+                floor = 0.5 if math.isnan(row.floor) else max(row.floor, 0.5)
+                null = 1.0 if math.isnan(row.null) else row.null
+                ends = (floor, null) if self.valid else (math.nan, math.nan)
+                interval = Interval(row.value, row.low, row.high)
+                n = 2 * min(row.n_train, row.n_holdout)
+                found.append(scored(subject, f"donor_attack_{row.attack}", interval, *ends, n))
+        return found
+
     def to_frame(self) -> pd.DataFrame:
         """One row an attack and figure."""
         frame = pd.DataFrame([asdict(row) for row in self.rows])
@@ -195,7 +213,12 @@ class DonorAudit:
                 return [plain(v) for v in value]
             return None if isinstance(value, float) and not math.isfinite(value) else value
 
+        def hidden(n: int) -> int | str:
+            return "<5" if 0 < n < 5 else n  # so few could be singled out
+
         record = {k: v for k, v in asdict(self).items() if k != "curves"}
+        for group in record["groups"]:
+            group |= {side: hidden(group[side]) for side in ("n_train", "n_holdout")}
         extra = {"valid": self.valid, "conclusion": self.conclusion}
         return plain({**extra, "smallest_detectable_auc": self.smallest_detectable_auc, **record})
 

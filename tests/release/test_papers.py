@@ -20,12 +20,13 @@ from release_facts import donors, make_facts, row
 from genesim.config.base import parse
 from genesim.config.release import ReleaseAnswers
 from genesim.errors import ConfigError
+from genesim.metrics.membership import smallest_detectable_auc
 from genesim.release import markdown
 from genesim.release.cards import model_card
 from genesim.release.datasheet import data_sheet
 from genesim.release.fairness import fairness, log_ratio
 from genesim.release.governance import governance
-from genesim.release.privacy import privacy, smallest_detectable_auc
+from genesim.release.privacy import privacy
 from genesim.release.questions import QUESTIONS, template
 from genesim.release.records import GroupRow, shown
 
