@@ -8,7 +8,7 @@ from genesim.config.base import Record
 
 
 class DonorAuditConfig(Record):
-    """Sizes of the privacy audit, whose unit is the donor. The defaults take about half a minute for 40 donors."""
+    """Sizes of the privacy audit, whose unit is the donor. The defaults take about 5 s of CPU for 40 donors."""
 
     max_cells_per_donor: PositiveInt = Field(default=100, ge=5)
     """Most cells of a donor that are judged."""
