@@ -204,7 +204,7 @@ class DonorAudit:
         return frame
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the curves, for JSON; no donor is named. Numbers that are not finite are None."""
+        """Everything, for JSON; no donor is named. Numbers that are not finite are None."""
 
         def plain(value: Any) -> Any:
             if isinstance(value, dict):
@@ -219,6 +219,10 @@ class DonorAudit:
         record = {k: v for k, v in asdict(self).items() if k != "curves"}
         for group in record["groups"]:
             group |= {side: hidden(group[side]) for side in ("n_train", "n_holdout")}
+        record["curves"] = {
+            name: {"fpr": np.round(fpr, 4).tolist(), "tpr": np.round(tpr, 4).tolist()}
+            for name, (fpr, tpr) in self.curves.items()
+        }
         extra = {"valid": self.valid, "conclusion": self.conclusion}
         return plain({**extra, "smallest_detectable_auc": self.smallest_detectable_auc, **record})
 

@@ -168,7 +168,7 @@ def _facts(run: _Run, answers: ReleaseAnswers, cohort: Cohort, seed: int) -> Run
         scores=tuple(_rows(scores)),
         group_rows=(*rows, *attacked),
         groups_not_scored=(*not_scored, *not_attacked),
-        donor_audit=audit,
+        donor_audit={k: v for k, v in audit.items() if k != "curves"},
         tables=tuple(sorted(p.stem for p in (run.simulated / "truth").glob("*.parquet"))),
     )
 

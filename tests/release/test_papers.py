@@ -123,6 +123,18 @@ def test_a_group_whose_donors_are_found_out_is_a_sign() -> None:
     assert told.conclusion == "no sign of training data in the tests that were run"
 
 
+def test_attacks_on_donors_that_say_nothing_are_a_reason_for_doubt() -> None:
+    both = (row("expression", "x"), row("haplotypes 1", "y"))
+    broken = privacy(make_facts(scores=both, donor_audit={"conclusion": "not valid", "invalid": ["blind"]}))
+    assert broken.conclusion == "inconclusive"
+    assert broken.reasons[0] == "donors: the attacks say nothing: blind"
+    assert broken.donor_audit["invalid"] == ["blind"]
+    absent = privacy(make_facts(scores=both, donor_audit={"conclusion": "not made", "reason": "two donors"}))
+    assert absent.reasons == ("donors: no attacks on their cells: two donors",)
+    attacked = privacy(make_facts(scores=(*both, row("donors", "donor_attack_copula"))))
+    assert any(threat.metrics == ("donor_attack_copula",) for threat in attacked.tested)
+
+
 def test_privacy_keeps_every_row_and_lists_what_was_not_tried() -> None:
     told = privacy(make_facts(scores=(*make_facts().scores, row("pair", "linkage_auc"))))
     assert {r.metric for r in told.rows} == {"nearest_neighbour_share", "membership_auc", "linkage_auc"}
