@@ -139,8 +139,10 @@ def audit_linkage(
         )
     values = _without_factors(profiles.to_numpy(), n_factors)
     varying = int((predicted.std() > 1e-9).sum())
-    linked = chance = None
-    signs, weak = [], []
+    linked: LinkageSuccess | None = None
+    chance: LinkageSuccess | None = None
+    signs: list[str] = []
+    weak: list[str] = []
     if truth:
         rows = [i for i, d in enumerate(profiles.index) if d in truth]
         own = predicted.index.get_indexer([truth[profiles.index[i]] for i in rows])
@@ -161,7 +163,7 @@ def audit_linkage(
             )
         if len(rows) < LEAST:
             weak.append("too few profiles")
-    auc = None
+    auc: Interval | None = None
     if len(train) and len(holdout):
         match = pd.Series(best_match(linkage_scores(values, predicted.to_numpy())), index=predicted.index)
         sides = match[list(train)].to_numpy(), match[list(holdout)].to_numpy()

@@ -138,7 +138,8 @@ def group_rows(
 
 def attack_rows(audit: Mapping[str, Any]) -> tuple[list[GroupRow], list[str]]:
     """The attacks on donors' cells within groups, from the evaluation's record; and what was not scored, and why."""
-    rows, notes = [], []
+    rows: list[GroupRow] = []
+    notes: list[str] = []
     for group in audit.get("groups", ()):
         name = f"{group['attribute']} {group['group']}"
         if group["value"] is None:
