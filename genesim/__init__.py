@@ -37,11 +37,13 @@ if TYPE_CHECKING:
     from genesim.pipeline.benchmark import make_benchmark as make_benchmark
     from genesim.pipeline.benchmark import score_benchmark as score_benchmark
     from genesim.pipeline.evaluate import evaluate as evaluate
+    from genesim.pipeline.linkage import audit_linkage as audit_linkage
     from genesim.pipeline.load import load as load
     from genesim.pipeline.person import PersonPrediction as PersonPrediction
     from genesim.pipeline.person import simulate_person as simulate_person
     from genesim.pipeline.perturbation import evaluate_perturbations as evaluate_perturbations
     from genesim.pipeline.prepare import prepare as prepare
+    from genesim.pipeline.privacy import audit_privacy as audit_privacy
     from genesim.pipeline.release import prepare_release as prepare_release
     from genesim.pipeline.report import report as report
     from genesim.pipeline.simulate import Models as Models
@@ -94,6 +96,8 @@ _HOMES = {
     "simulate_person": "genesim.pipeline.person",
     "PersonPrediction": "genesim.pipeline.person",
     "evaluate": "genesim.pipeline.evaluate",
+    "audit_privacy": "genesim.pipeline.privacy",
+    "audit_linkage": "genesim.pipeline.linkage",
     "evaluate_perturbations": "genesim.pipeline.perturbation",
     "make_benchmark": "genesim.pipeline.benchmark",
     "score_benchmark": "genesim.pipeline.benchmark",

@@ -7,6 +7,31 @@ from pydantic import Field, PositiveInt
 from genesim.config.base import Record
 
 
+class DonorAuditConfig(Record):
+    """Sizes of the privacy audit, whose unit is the donor. The defaults take about 5 s of CPU for 40 donors."""
+
+    max_cells_per_donor: PositiveInt = Field(default=100, ge=5)
+    """Most cells of a donor that are judged."""
+    min_cells_per_donor: PositiveInt = Field(default=5, ge=1)
+    """Donors with fewer cells are left out."""
+    max_simulated_cells: PositiveInt = Field(default=10_000, ge=50)
+    """Most simulated cells that the attacks see: a random draw."""
+    max_genes: PositiveInt = Field(default=500, ge=10)
+    """Most genes, the most variable ones of the real cells."""
+    copula_genes: PositiveInt = Field(default=100, ge=5)
+    """Most genes in the copula attack."""
+    n_components: PositiveInt = Field(default=30, ge=2)
+    """Principal components for the nearest distance."""
+    density_components: PositiveInt = Field(default=10, ge=1)
+    """Principal components for the density ratio."""
+    min_cells_per_label: PositiveInt = Field(default=10, ge=4)
+    """Cells that a cell type needs among training, held-out and simulated cells."""
+    min_donors: PositiveInt = Field(default=20, ge=4)
+    """Donors that training and held-out side, or a group's sides, need each before a failed attack says anything."""
+    n_bootstrap: PositiveInt = Field(default=1000, ge=50)
+    """Bootstrap samples of donors behind each interval."""
+
+
 class EvaluateConfig(Record):
     """Sizes and repeats of the evaluation. Larger values narrow the intervals and take longer."""
 
@@ -36,3 +61,5 @@ class EvaluateConfig(Record):
     """Smallest minor allele frequency of the variants whose linkage is compared."""
     coverage: float = Field(default=0.95, gt=0.5, lt=1)
     """Coverage of the intervals."""
+    donor_audit: DonorAuditConfig | None = DonorAuditConfig()
+    """Attacks on the donors of the training set; none leaves them out."""

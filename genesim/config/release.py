@@ -17,10 +17,10 @@ def refuse_unfounded(text: str) -> str:
     """A text that a person gave, if it can stand in a release.
 
     Raises:
-        ValueError: It calls the data anonymous, which no test here can show; or it is too long or not printable.
+        ValueError: It says that no donor can be recognised, which no test can show; or is too long or not printable.
     """
     if "anonym" in text.casefold():
-        raise ValueError("says that data are anonymous, which no test can show; say what was tested instead")
+        raise ValueError("says that data are anonymised, which no test can show; say what was tested instead")
     if len(text) > LONGEST:
         raise ValueError(f"has {len(text)} characters; {LONGEST} is the most")
     if not all(c.isprintable() or c in "\n\t" for c in text):

@@ -30,6 +30,7 @@ _PRIVACY_WORDS: dict[str, str] = {
     "worse than the null": "copies training data",
     "at the floor, as the null is": "no sign of copying; weak test here",
     "short of the floor; the null does not separate": "leans to training data; weak test here",
+    "too few": "inconclusive: too few donors",
 }
 
 
@@ -107,6 +108,12 @@ class Score:
 
     @property
     def _words(self) -> str:
+        words = self._placed
+        few = self.n < self.info.least_n
+        return "too few" if few and words in ("at the floor", "at the floor, as the null is") else words
+
+    @property
+    def _placed(self) -> str:
         if not math.isfinite(self.value):
             return "not available"
         if not math.isfinite(self.floor):
@@ -135,6 +142,8 @@ class Score:
     def verdict(self) -> str:
         """Plain words: where the value lies between floor and null, given its interval."""
         words = self._words
+        if self.info.least_n and not math.isfinite(self.floor):
+            return "says nothing: a planted control failed"
         return _PRIVACY_WORDS.get(words, words) if self.info.family == "privacy" else words
 
     @property

@@ -1,7 +1,8 @@
 """How near synthetic haplotypes come to the training ones: adversarial accuracy, membership, copies, tracts.
 
-Haplotypes as in `haplotypes`: int8 [haplotype, variant], 0 or 1. None of these proves anonymity. They only
-see what was released as haplotypes; whoever holds the model's weights can test membership far better.
+Haplotypes as in `haplotypes`: int8 [haplotype, variant], 0 or 1. None of these proves that no donor can be
+recognised. They only see what was released as haplotypes; whoever holds the model's weights can test membership far
+better.
 """
 
 from __future__ import annotations

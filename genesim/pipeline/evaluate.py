@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 
 from genesim import rng
-from genesim.config.evaluate import EvaluateConfig
+from genesim.config.evaluate import DonorAuditConfig, EvaluateConfig
 from genesim.config.inputs import GenotypePolicy
 from genesim.config.model import EffectConfig, ExpressionConfig, HaplotypeConfig
 from genesim.console import log
@@ -21,7 +23,7 @@ from genesim.data.genotypes import Genotypes, read_genotypes
 from genesim.data.genotypes.record import ABSENT
 from genesim.data.ploidy import kind_of
 from genesim.data.write import write_csv, write_parquet
-from genesim.errors import JoinError
+from genesim.errors import InputError, JoinError
 from genesim.estimators.effects import EffectModel
 from genesim.estimators.expression import ExpressionModel
 from genesim.estimators.haplotypes import HaplotypeModel
@@ -30,6 +32,7 @@ from genesim.evaluate.expression import evaluate_expression
 from genesim.evaluate.haplotypes import evaluate_haplotypes
 from genesim.evaluate.score import Score, ScoreTable
 from genesim.models.effects.units import slope_from_afc
+from genesim.pipeline.privacy import audit_privacy
 from genesim.provenance.atomic import atomic_directory
 from genesim.provenance.manifest import verify_manifest
 from genesim.provenance.record import Provenance, hash_input
@@ -240,6 +243,34 @@ def _effect_scores(
     return scores, pd.DataFrame(dict(columns))
 
 
+def _donor_audit(
+    cohort: Cohort, cells: ad.AnnData, labels_key: str | None, config: DonorAuditConfig | None, seed: int
+) -> tuple[list[Score], dict[str, Any]]:
+    """Scores of the attacks on donors, and their whole record; or the reason why they cannot be made."""
+    if config is None:
+        return [], {"conclusion": "not made", "reason": "left out (evaluate.donor_audit)"}
+    log.info("attacking donors")
+    keys = tuple(key for key in ("ancestry", "sex") if key in cohort.donors)
+    sides = []
+    for side in ("train", "test"):
+        part = cohort.cells_of(side)
+        groups = cohort.donors[list(keys)].astype(str).reindex(part.obs["donor"].astype(str).to_numpy())
+        obs = part.obs.drop(columns=list(keys), errors="ignore")
+        part.obs = pd.concat([obs, groups.set_axis(obs.index)], axis=1)
+        sides.append(part)
+    try:
+        audit = audit_privacy(
+            *sides, cells, donor_key="donor", labels_key=labels_key, group_keys=keys, config=config, seed=seed
+        )
+    except InputError as error:
+        # Too few donors or cells is a finding, and the report shows it; the other scores stand.
+        log.warning("no attacks on donors: %s", error)
+        return [], {"conclusion": "not made", "reason": str(error)}
+    for reason in audit.invalid:
+        log.warning("the attacks on donors say nothing: %s", reason)
+    return audit.scores(), audit.to_dict()
+
+
 def evaluate_run(
     cohort: Cohort | str | Path,
     simulated: str | Path,
@@ -249,7 +280,11 @@ def evaluate_run(
     effects: EffectConfig | None = None,
     seed: int = 0,
 ) -> ScoreTable:
-    """Score a simulated cohort's cells, haplotypes and effects -> `scores.parquet`, `.csv`, `recovery.parquet`."""
+    """Score a simulated cohort's cells, haplotypes and effects -> `scores.parquet`, `.csv`, `recovery.parquet`.
+
+    Where held-out donors have cells, the attacks on donors of `config.donor_audit` are made too, within groups by
+    ancestry and sex as well -> `donor_privacy.json`. They take some seconds for 40 donors.
+    """
     config, effects = config or EvaluateConfig(), effects or EffectConfig()
     simulated = Path(simulated)
     verify_manifest(simulated)
@@ -268,6 +303,8 @@ def evaluate_run(
 
     log.info("evaluating cells")
     scores = evaluate(cohort.cells_of("test"), cells, cohort.cells_of("train"), labels_key, config=config, seed=seed)
+    audited, privacy = _donor_audit(cohort, cells, labels_key, config.donor_audit, seed)
+    scores = scores + ScoreTable(audited)
     contigs = list(dict.fromkeys(genotypes.variants["contig"]))
     if not set(ancestry) <= set(cohort.donors["ancestry"]):
         log.warning("no real donors are of the simulated ancestries: haplotypes have nothing to be compared with")
@@ -288,4 +325,5 @@ def evaluate_run(
         write_parquet(scores.to_frame(), directory / "scores.parquet", provenance)
         write_csv(scores.to_frame(), directory / "scores.csv", provenance)
         write_parquet(recovery, directory / "recovery.parquet", provenance)
+        (directory / "donor_privacy.json").write_text(json.dumps(privacy, indent=1, allow_nan=False) + "\n")
     return scores

@@ -24,7 +24,7 @@ from genesim.data.genotypes import Genotypes, read_genotypes
 from genesim.data.genotypes.record import MISSING
 from genesim.errors import ArtefactError
 from genesim.evaluate.score import ScoreTable
-from genesim.pipeline.release_groups import group_rows
+from genesim.pipeline.release_groups import attack_rows, group_rows
 from genesim.pipeline.simulate import haplotype_folders
 from genesim.provenance.atomic import check_writable
 from genesim.provenance.chain import utc_now
@@ -145,6 +145,9 @@ def _facts(run: _Run, answers: ReleaseAnswers, cohort: Cohort, seed: int) -> Run
         )
     scores = ScoreTable.from_frame(pd.read_parquet(run.evaluation / "scores.parquet"))
     rows, not_scored = group_rows(cohort, cells, genotypes, donors, seed)
+    record = run.evaluation / "donor_privacy.json"
+    audit = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    attacked, not_attacked = attack_rows(audit)
     labels = cells.obs["cell_type"].astype(str).value_counts() if "cell_type" in cells.obs else pd.Series(dtype=int)
     return RunFacts(
         answers=answers,
@@ -163,8 +166,9 @@ def _facts(run: _Run, answers: ReleaseAnswers, cohort: Cohort, seed: int) -> Run
         simulation=run.simulation,
         models=tuple(_model_facts(run)),
         scores=tuple(_rows(scores)),
-        group_rows=tuple(rows),
-        groups_not_scored=tuple(not_scored),
+        group_rows=(*rows, *attacked),
+        groups_not_scored=(*not_scored, *not_attacked),
+        donor_audit={k: v for k, v in audit.items() if k != "curves"},
         tables=tuple(sorted(p.stem for p in (run.simulated / "truth").glob("*.parquet"))),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -12,8 +13,10 @@ from genesim.data.cohort import Cohort
 from genesim.data.genotypes import Genotypes
 from genesim.data.ploidy import kind_of
 from genesim.evaluate import groups
+from genesim.evaluate.donor_attacks import ATTACKS
 from genesim.metrics.expression import log_normalise
 from genesim.release.fairness import SMALLEST_GROUP
+from genesim.release.privacy import GROUP_ATTACK
 from genesim.release.records import GroupRow
 
 ATTRIBUTES = ("all donors", "ancestry", "sex", "ancestry x sex")
@@ -131,3 +134,37 @@ def group_rows(
     attribute_by = {id(score): attribute for attribute, score in scores}
     rows = [row for score in ordered for row in _as_rows(attribute_by[id(score)], [score])]
     return rows, notes
+
+
+def attack_rows(audit: Mapping[str, Any]) -> tuple[list[GroupRow], list[str]]:
+    """The attacks on donors' cells within groups, from the evaluation's record; and what was not scored, and why."""
+    rows: list[GroupRow] = []
+    notes: list[str] = []
+    for group in audit.get("groups", ()):
+        name = f"{group['attribute']} {group['group']}"
+        if group["value"] is None:
+            notes.append(f"attacks on cells, {name}: {group['verdict']}")
+            continue
+        if not audit["valid"]:
+            notes.append(f"attacks on cells, {name}: the audit is not valid")
+            continue
+        value, low, high = group["value"], group["low"], group["high"]
+        rows.append(
+            GroupRow(
+                attribute=group["attribute"],
+                group=group["group"],
+                metric=GROUP_ATTACK,
+                label=f"Membership attack on donors, by their cells ({ATTACKS[group['attack']]})",
+                value=value,
+                low=low,
+                high=high,
+                floor=0.5,
+                gap=value - 0.5,
+                gap_low=low - 0.5,
+                gap_high=high - 0.5,
+                n_held_out=group["n_holdout"],
+                n_simulated=0,
+                unit="AUC",
+            )
+        )
+    return sorted(rows, key=lambda row: -(row.gap or 0.0)), list(dict.fromkeys(notes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -59,6 +59,7 @@ class RunFacts:
         group_rows: Scores within groups.
         groups_not_scored: Why groups have no scores.
         tables: Names of the truth tables.
+        donor_audit: Record of the attacks on donors; empty where an evaluation has none.
     """
 
     answers: ReleaseAnswers
@@ -80,6 +81,7 @@ class RunFacts:
     group_rows: Sequence[GroupRow]
     groups_not_scored: Sequence[str]
     tables: Sequence[str]
+    donor_audit: Mapping[str, Any] = field(default_factory=dict)
 
     def donors_with(self, data: str, split: str) -> pd.DataFrame:
         """Donors of one side of the split that have "cells" or "genotypes"."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
+from genesim.metrics.membership import smallest_detectable_auc
 from genesim.release.cards import NO_MECHANISM
 from genesim.release.facts import RunFacts
 from genesim.release.records import Privacy, Row, Threat, shown
 
+GROUP_ATTACK = "donor_cells_membership_auc"
 MIN_DONORS = 20
 """Donors that training and held-out side need each before an attack that fails says anything."""
 
@@ -21,7 +21,11 @@ _THREATS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("a training cell is handed out whole", ("exact_copies_cells",)),
     ("simulated cells lie nearer to training than to held-out ones", ("nearest_neighbour_share",)),
     ("membership of a donor, by its nearest simulated haplotype (in fairness.json)", ("donor_membership_auc",)),
-    ("membership of a donor, by all of the donor's cells together", ()),
+    (
+        "membership of a donor, by all of the donor's cells together",
+        tuple(f"donor_attack_{name}" for name in ("nearest", "density", "margins", "copula")),
+    ),
+    ("membership of a donor, by the network's likelihood of the donor's cells", ("donor_attack_white_box",)),
     ("membership of a donor, by expression and genotypes together", ()),
     ("linkage of a simulated donor's expression to real genotypes through variant effects", ()),
     ("inference of a donor's unknown attributes from known ones", ()),
@@ -31,19 +35,9 @@ _THREATS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 
 
-def smallest_detectable_auc(n_members: int, n_others: int) -> float:
-    """AUC above .5 that chance exceeds once in 40, with so many members and others; NaN where a side is empty.
-
-    The variance of a Mann-Whitney AUC under the null is (m + n + 1) / (12 m n) (Mann and Whitney 1947).
-    """
-    if min(n_members, n_others) == 0:
-        return math.nan
-    return min(1.0, 0.5 + 1.96 * math.sqrt((n_members + n_others + 1) / (12 * n_members * n_others)))
-
-
 def _reasons(facts: RunFacts, rows: list[Row]) -> tuple[list[str], list[str]]:
     """Why there are signs of training data; and why the rest says little."""
-    attacked = [row for row in facts.group_rows if row.metric == "donor_membership_auc"]
+    attacked = [row for row in facts.group_rows if row.metric in ("donor_membership_auc", GROUP_ATTACK)]
     signs = [f"{row.subject}: {row.label}: {row.verdict}" for row in rows if row.level in ("middle", "bad")]
     # The released donors are fixed and the split is random: without a leak the interval holds .5 in 95 %.
     signs += [
@@ -65,6 +59,9 @@ def _reasons(facts: RunFacts, rows: list[Row]) -> tuple[list[str], list[str]]:
                 f"{shown(n['train'])} training and {shown(n['test'])} held-out donors have {data}: with fewer than "
                 f"{MIN_DONORS} on either side an attack that fails says little"
             )
+    weak += [f"donors: the attacks say nothing: {reason}" for reason in facts.donor_audit.get("invalid", ())]
+    if facts.donor_audit.get("conclusion") == "not made":
+        weak.append(f"donors: no attacks on their cells: {facts.donor_audit['reason']}")
     kinds = {row.subject.split(" ")[0] for row in rows}
     weak += [f"no privacy test of {kind} was run" for kind in ("expression", "haplotypes") if kind not in kinds]
     return signs, weak
@@ -100,6 +97,7 @@ def privacy(facts: RunFacts) -> Privacy:
         smallest_detectable_auc={
             d: smallest_detectable_auc(n[d, "train"], n[d, "test"]) for d in ("cells", "genotypes")
         },
+        donor_audit=facts.donor_audit,
         rows=tuple(rows),
         tested=tuple(dict.fromkeys(tested)),
         not_tested=tuple(not_tested),

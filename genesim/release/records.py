@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from genesim.config.base import Record
 from genesim.errors import ArtefactError
@@ -138,6 +138,8 @@ class Privacy(Record):
     n_donors: dict[str, Donors]
     smallest_detectable_auc: dict[str, Finite]
     """AUC above which chance alone is unlikely (one in 40) with as many donors, by kind of data."""
+    donor_audit: dict[str, Any] = Field(default_factory=dict)
+    """The attacks on donors' cells with their planted controls, as `evidence/donor_privacy.json` has them."""
     rows: tuple[Row, ...]
     tested: tuple[Threat, ...]
     not_tested: tuple[Threat, ...]

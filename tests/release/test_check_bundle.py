@@ -72,7 +72,7 @@ def test_open_questions_are_listed_and_have_to_be_accepted(bundle: Path) -> None
 
 
 @pytest.mark.parametrize("field", ["name", "role", "statement"])
-@pytest.mark.parametrize("text", ["", "  ", "?", "the data are Anonymous", "x\x07y", "y" * 6_000])
+@pytest.mark.parametrize("text", ["", "  ", "?", "the data are Anonymised", "x\x07y", "y" * 6_000])
 def test_a_person_says_who_and_what_in_words(bundle: Path, field: str, text: str) -> None:
     with pytest.raises(ConfigError, match=field):
         approve_release(bundle, bundle_hash=check_bundle(bundle).bundle_hash, **{**ANN, field: text})

@@ -20,12 +20,13 @@ from release_facts import donors, make_facts, row
 from genesim.config.base import parse
 from genesim.config.release import ReleaseAnswers
 from genesim.errors import ConfigError
+from genesim.metrics.membership import smallest_detectable_auc
 from genesim.release import markdown
 from genesim.release.cards import model_card
 from genesim.release.datasheet import data_sheet
 from genesim.release.fairness import fairness, log_ratio
 from genesim.release.governance import governance
-from genesim.release.privacy import privacy, smallest_detectable_auc
+from genesim.release.privacy import privacy
 from genesim.release.questions import QUESTIONS, template
 from genesim.release.records import GroupRow, shown
 
@@ -45,9 +46,9 @@ def test_no_paper_says_the_word_or_names_a_donor_or_a_folder(bundle: Path) -> No
 
 def test_the_word_is_refused_in_answers() -> None:
     for answers in (
-        {"title": "An anonymous cohort"},
+        {"title": "An anonymised cohort"},
         {"intended_uses": ["use of anonymised data"]},
-        {"datasheet": {"purpose": "to be ANONYMOUS"}},
+        {"datasheet": {"purpose": "to be ANONYMISED"}},
     ):
         with pytest.raises(ConfigError, match="which no test can show"):
             parse(ReleaseAnswers, answers)
@@ -120,6 +121,18 @@ def test_a_group_whose_donors_are_found_out_is_a_sign() -> None:
     noise = attack.model_copy(update={"gap_low": -0.05})
     told = privacy(make_facts(scores=both, group_rows=(noise,)))
     assert told.conclusion == "no sign of training data in the tests that were run"
+
+
+def test_attacks_on_donors_that_say_nothing_are_a_reason_for_doubt() -> None:
+    both = (row("expression", "x"), row("haplotypes 1", "y"))
+    broken = privacy(make_facts(scores=both, donor_audit={"conclusion": "not valid", "invalid": ["blind"]}))
+    assert broken.conclusion == "inconclusive"
+    assert broken.reasons[0] == "donors: the attacks say nothing: blind"
+    assert broken.donor_audit["invalid"] == ["blind"]
+    absent = privacy(make_facts(scores=both, donor_audit={"conclusion": "not made", "reason": "two donors"}))
+    assert absent.reasons == ("donors: no attacks on their cells: two donors",)
+    attacked = privacy(make_facts(scores=(*both, row("donors", "donor_attack_copula"))))
+    assert any(threat.metrics == ("donor_attack_copula",) for threat in attacked.tested)
 
 
 def test_privacy_keeps_every_row_and_lists_what_was_not_tried() -> None:

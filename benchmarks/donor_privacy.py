@@ -1,0 +1,146 @@
+"""Can the donors that genesim's expression model was trained on be told from others? OneK1K, 40 donors, 20 held out.
+
+Donors, not cells, are divided: 20 train, 20 are held out, three divisions. The network (with the white-box attack),
+the copula and independent genes each draw as many cells as they were trained on; the audit's planted memoriser and
+honest generator stand beside them. Writes donor_privacy.csv (one row a generator, division, attack and figure),
+donor_privacy_controls.csv, donor_privacy.json and donor_privacy.png (ROC curves).
+
+    python benchmarks/donor_privacy.py --steps 1000 --flow-steps 800
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from cases import onek1k
+from record import write_record
+
+import genesim as gs
+from genesim import rng
+from genesim.config.model import ExpressionConfig
+from genesim.evaluate.donor_attacks import ATTACKS
+from genesim.provenance.atomic import atomic_file
+
+METHODS = ("vae", "copula", "independent")
+DONOR, LABELS = "indiv", "cell_type"
+
+
+def divide(cells: ad.AnnData, seed: int) -> tuple[ad.AnnData, ad.AnnData]:
+    """Cells of a random half of the donors, and of the others."""
+    donor = cells.obs[DONOR].astype(str)
+    names = np.unique(donor)
+    chosen = rng.generator(seed, "benchmark", "donors").permutation(names)[: len(names) // 2]
+    inside = donor.isin(chosen).to_numpy()
+    return cells[inside].copy(), cells[~inside].copy()
+
+
+def config_of(method: str, steps: int, flow_steps: int) -> ExpressionConfig:
+    """Default sizes; fewer steps where asked for."""
+    config = ExpressionConfig(method=method)  # type: ignore[arg-type]
+    plans = {"vae": steps, "flow": flow_steps}
+    return config.model_copy(
+        update={name: getattr(config, name).model_copy(update={"n_steps": n}) for name, n in plans.items()}
+    )
+
+
+def figure(curves: pd.DataFrame, out: Path) -> None:
+    """ROC curves of each division, one panel a generator; the planted memoriser beside the network."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    panels = [*dict.fromkeys(curves["generator"])]
+    drawn, axes = plt.subplots(1, len(panels), figsize=(3.3 * len(panels), 3.6), sharey=True, constrained_layout=True)
+    colours = dict(zip(ATTACKS, ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000"), strict=True))
+    for axis, panel in zip(axes, panels, strict=True):
+        axis.plot([0, 1], [0, 1], color="0.75", linewidth=1, linestyle=":")
+        for attack, part in curves[curves["generator"] == panel].groupby("attack", sort=False):
+            mean = part.groupby("fpr")["tpr"].agg(["mean", "min", "max"])
+            axis.plot(mean.index, mean["mean"], color=colours[str(attack)], label=ATTACKS[str(attack)], linewidth=1.6)
+            axis.fill_between(mean.index, mean["min"], mean["max"], color=colours[str(attack)], alpha=0.12, linewidth=0)
+        axis.set_title(panel, fontsize=10)
+        axis.set_xlabel("held-out donors taken for members")
+        axis.set_aspect("equal")
+    axes[0].set_ylabel("training donors recognised")
+    handles, labels = axes[panels.index("vae")].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    with atomic_file(out) as temporary:
+        drawn.savefig(temporary, dpi=110, format="png")
+    plt.close(drawn)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("GENESIM_DATA", "../shared/data")))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--steps", type=int, default=2500, help="training steps of the network")
+    parser.add_argument("--flow-steps", type=int, default=2000, help="training steps of its flow")
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
+    given = parser.parse_args()
+    cells, _ = onek1k(given.data)
+    rows: list[dict[str, Any]] = []
+    controls: list[dict[str, Any]] = []
+    curves: list[pd.DataFrame] = []
+    audits: list[dict[str, Any]] = []
+
+    def save() -> None:
+        for name, table in (("donor_privacy", rows), ("donor_privacy_controls", controls)):
+            with atomic_file(given.out / f"{name}.csv") as temporary:
+                pd.DataFrame(table).to_csv(temporary, index=False, float_format="%.4f")
+        figure(pd.concat(curves), given.out / "donor_privacy.png")
+        settings = {"seeds": given.seeds, "steps": given.steps, "flow_steps": given.flow_steps, "audits": audits}
+        write_record(given.out / "donor_privacy.json", **settings)
+
+    for seed in given.seeds:
+        train, holdout = divide(cells, seed)
+        for method in given.methods:
+            start = time.process_time()
+            config = config_of(method, given.steps, given.flow_steps)
+            model = gs.ExpressionModel.fit(train, labels_key=LABELS, config=config, seed=seed)
+            made = model.sample(train.n_obs, seed=seed)
+            trained = time.process_time() - start
+            audit = gs.audit_privacy(
+                train,
+                holdout,
+                made,
+                donor_key=DONOR,
+                labels_key=LABELS,
+                model=model if method == "vae" else None,
+                seed=seed,
+            )
+            print(f"{method}, division {seed}, {trained:.0f} s of training\n{audit}", flush=True)
+            rows += [{"generator": method, "division": seed, **asdict(row)} for row in audit.rows]
+            audits.append(
+                {
+                    "generator": method,
+                    "division": seed,
+                    "conclusion": audit.conclusion,
+                    "invalid": audit.invalid,
+                    "copies": asdict(audit.copies),
+                    "smallest_detectable_auc": audit.smallest_detectable_auc,
+                    "training_cpu_seconds": round(trained),
+                    "audit_cpu_seconds": round(time.process_time() - start - trained),
+                }
+            )
+            if method == given.methods[0]:
+                controls += [{"division": seed, **asdict(control)} for control in audit.controls]
+            for name, (fpr, tpr) in audit.curves.items():
+                planted = name.startswith("memoriser, ")
+                if not planted or method == given.methods[0]:
+                    key = {"generator": "planted memoriser" if planted else method, "attack": name.split(", ")[-1]}
+                    curves.append(pd.DataFrame({**key, "division": seed, "fpr": fpr, "tpr": tpr}))
+            save()
+
+
+if __name__ == "__main__":
+    main()
