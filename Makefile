@@ -30,13 +30,13 @@ test-cluster: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -e '.[slurm]'
 	$(BIN)/python -m pytest tests/cluster -q
 
-# Known parameters recovered, against theory and brute force: verification/out/verification.csv and a plot for each check.
+# Known parameters recovered, against theory and brute force: verification/verification.csv and a plot a check.
 verify: $(VENV)/.installed
 	$(BIN)/python verification/verify.py
 
 lint: $(VENV)/.installed
-	$(BIN)/ruff check genesim tests benchmarks notebooks
-	$(BIN)/ruff format --check genesim tests benchmarks notebooks
+	$(BIN)/ruff check genesim tests benchmarks verification notebooks
+	$(BIN)/ruff format --check genesim tests benchmarks verification notebooks
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflows
