@@ -57,3 +57,7 @@ def main() -> None:
     except GenesimError as error:
         print(f"genesim: {type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    finally:
+        # Loaded only where a verb has locked its output.
+        if (lock := sys.modules.get("genesim.provenance.lock")) is not None:
+            lock.release()
