@@ -61,22 +61,20 @@ def main() -> None:
     if path.exists():
         with open(path, newline="", encoding="utf-8") as file:
             rows = {old["name"]: old for old in csv.DictReader(file) if old["name"] in CHECKS}
+    given.out.mkdir(parents=True, exist_ok=True)
     bad = []
     for name in given.names or CHECKS:
         rows[name] = row(name, given.out / "plots")
         good = rows[name]["passed"] and rows[name]["wrong_rejected"]
         bad += [] if good else [name]
-        print(
-            "{} {name:<18} {statistic} {value} in [{low}, {high}]; wrong: {wrong_value}; {seconds} s".format(
-                "right" if good else "WRONG", **rows[name]
-            ),
-            flush=True,
+        told = "{name:<18} {statistic} {value} in [{low}, {high}]; wrong: {wrong_value}; {seconds} s".format(
+            **rows[name]
         )
-    given.out.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows[name] for name in CHECKS if name in rows)
+        print("right" if good else "WRONG", told, flush=True)
+        with open(path, "w", newline="", encoding="utf-8") as file:  # each time: the suite takes a while
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows[name] for name in CHECKS if name in rows)
     sys.exit(f"not as it must be: {', '.join(bad)}" if bad else 0)
 
 
