@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import anndata as ad
 
-from genesim.data.memory import check_fits
+from genesim.data.memory import available_bytes
 from genesim.errors import ResourceError
 
 _MARGIN = 2**22  # HDF5's own tables and caches, and a neighbour's small file
@@ -46,24 +47,26 @@ def check_room(path: Path, n_bytes: int, where: str) -> None:
 def hdf5_target(temporary: Path, n_bytes: int, where: str) -> Iterator[Path]:
     """Where to write an HDF5 file of at most `n_bytes` that is to be at `temporary`.
 
-    Unless the disk has room for it in any case, it is written in memory and copied: compressed it may fit, and a copy
-    that does not fit fails as it should.
+    Unless the disk has room for it in any case, it is written elsewhere (in memory, where there is /dev/shm) and
+    copied: compressed it may fit, and a copy that does not fit fails as it should.
 
     Raises:
-        ResourceError: There is neither such room on the disk nor in memory.
+        ResourceError: There is such room neither here nor elsewhere.
         OSError: The disk is full.
     """
     if shutil.disk_usage(temporary.parent).free >= n_bytes + _MARGIN:
         yield temporary
         return
-    if not hasattr(os, "memfd_create"):  # not Linux
+    elsewhere = next((Path(name) for name in ("/dev/shm", tempfile.gettempdir()) if _has_room(name, n_bytes)), None)
+    if elsewhere is None:
         check_room(temporary, n_bytes, where)
-    check_fits(n_bytes, None, what="writing on a disk that is nearly full", where=where)
-    descriptor = os.memfd_create(temporary.name)
-    try:
-        yield Path(f"/proc/self/fd/{descriptor}")
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        with open(descriptor, "rb", closefd=False) as image, open(temporary, "wb") as file:
-            shutil.copyfileobj(image, file)
-    finally:
-        os.close(descriptor)
+    with tempfile.TemporaryDirectory(dir=elsewhere, prefix="genesim-") as folder:
+        image = Path(folder) / temporary.name
+        yield image
+        shutil.copyfile(image, temporary)
+
+
+def _has_room(folder: str, n_bytes: int) -> bool:
+    memory = available_bytes() if folder == "/dev/shm" else None
+    free = shutil.disk_usage(folder).free if os.access(folder, os.W_OK) else 0
+    return min(free, free if memory is None else memory // 2) >= n_bytes + _MARGIN

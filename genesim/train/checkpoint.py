@@ -7,10 +7,8 @@ refuses) are kept. The same tree gives the same bytes.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,14 +88,8 @@ def write_tree(directory: str | Path, tree: Any) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     stored = {f"{i:05d}": array for i, array in enumerate(leaves) if array.size}
     if stored:
-        try:
-            with _quiet_orbax():
-                _checkpointer().save(directory / _ARRAYS, stored)
-        except Exception as error:
-            # TensorStore words a full disk as a ValueError; `atomic_directory` knows what to do with an OSError.
-            if isinstance(error, OSError) or os.strerror(errno.ENOSPC) not in str(error):
-                raise
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory)) from error
+        with _quiet_orbax():
+            _checkpointer().save(directory / _ARRAYS, stored)
         for name in _TIMED:
             (directory / _ARRAYS / name).unlink(missing_ok=True)
     (directory / _TREE).write_text(json.dumps({"schema": SCHEMA, "tree": shape}, indent=1) + "\n")

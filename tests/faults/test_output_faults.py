@@ -56,9 +56,9 @@ WRITERS: dict[str, Callable[[Path, Any], Any]] = {
 def test_a_full_disk_is_named_and_nothing_is_left(
     writer: str, small_disk: Any, make_genotypes: Any, left_in: Any
 ) -> None:
-    disk = small_disk(16)
+    disk, many = small_disk(16), make_genotypes(DONORS, 400)
     with pytest.raises(ResourceError, match=r"No space left|nothing was left at the final path") as raised:
-        WRITERS[writer](disk, make_genotypes(DONORS, 400))
+        WRITERS[writer](disk, many)
     assert raised.value.exit_code == 7
     assert str(disk) in str(raised.value)
     assert "free disk space" in str(raised.value)
@@ -74,7 +74,7 @@ def test_prepare_on_a_full_disk_keeps_what_was_there(
     shutil.copytree(tmp_path / "cohort", disk / "cohort")
     before = left_in(disk)
     shown = genesim("prepare", "--config", config(inputs), "--seed", 1, "--out", disk / "cohort")
-    shown.refused(7, "ResourceError", str(disk / "cohort"), "free disk space")
+    shown.refused(7, "ResourceError", str(disk), "cohort", "No space left", "free disk space")
     assert left_in(disk) == before
     verify_manifest(disk / "cohort")
 
