@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
-.PHONY: demo test test-slow lint notebooks clean
+.PHONY: demo test test-slow test-cluster verify lint notebooks clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("genesim needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
@@ -25,9 +25,18 @@ test: $(VENV)/.installed
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q
 
+# As root, on Debian or Ubuntu: apt-get install --no-install-recommends slurm-wlm munge. Starts a SLURM of one node and ends it.
+test-cluster: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -e '.[slurm]'
+	$(BIN)/python -m pytest tests/cluster -q
+
+# Known parameters recovered, against theory and brute force: verification/verification.csv and a plot a check.
+verify: $(VENV)/.installed
+	$(BIN)/python verification/verify.py
+
 lint: $(VENV)/.installed
-	$(BIN)/ruff check genesim tests benchmarks notebooks
-	$(BIN)/ruff format --check genesim tests benchmarks notebooks
+	$(BIN)/ruff check genesim tests benchmarks verification notebooks
+	$(BIN)/ruff format --check genesim tests benchmarks verification notebooks
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflows

@@ -66,6 +66,12 @@ def shared_data() -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def tiny_values() -> dict[str, Any]:
+    """`TINY` for fixtures of wider scope: not to be changed."""
+    return TINY
+
+
 @pytest.fixture
 def tiny_config() -> dict[str, Any]:
     """A copy of `TINY`, to change at will."""

@@ -9,6 +9,7 @@ import typer
 from genesim import __version__
 from genesim.cli import (
     benchmark,
+    doctor,
     evaluate,
     example,
     perturb,
@@ -44,7 +45,7 @@ def _root(
     """Five verbs: prepare, train, simulate, evaluate, report."""
 
 
-for module in (prepare, train, simulate, evaluate, report, perturb, benchmark, example, validate, schema):
+for module in (prepare, train, simulate, evaluate, report, perturb, benchmark, example, validate, doctor, schema):
     app.command(module.__name__.rsplit(".", 1)[-1])(module.run)
 app.add_typer(release.app, name="release")
 
@@ -56,3 +57,7 @@ def main() -> None:
     except GenesimError as error:
         print(f"genesim: {type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    finally:
+        # Loaded only where a verb has locked its output.
+        if (lock := sys.modules.get("genesim.provenance.lock")) is not None:
+            lock.release()

@@ -35,11 +35,13 @@ def say(quiet: bool, *lines: object) -> None:
 
 
 def planned(dry_run: bool, text: str, out: Path) -> bool:
-    """On a dry run, say what would be done; else make sure, before hours of work, that `out` can be written."""
+    """On a dry run, say what would be done; else make sure, before hours of work, that `out` is ours to write."""
     if dry_run:
         typer.echo(f"would {text} into {out}")
     else:
         from genesim.provenance.atomic import check_writable
+        from genesim.provenance.lock import hold
 
         check_writable(out)
+        hold(out)  # `app.main` gives it back
     return dry_run

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,8 @@ import zarr
 from scipy import sparse
 
 from genesim.data.names import plain_frame, plain_index, some
-from genesim.errors import H5adError, InputError
+from genesim.data.room import bytes_of, check_room, hdf5_target
+from genesim.errors import H5adError, InputError, ResourceError
 from genesim.provenance.atomic import atomic_directory, atomic_file
 from genesim.provenance.record import Provenance, write_sidecar
 
@@ -70,8 +71,9 @@ def write_h5ad(
     )
     with atomic_file(path) as temporary:
         try:
-            shell.write_h5ad(temporary, compression=compression)
-        except OSError:
+            with hdf5_target(temporary, bytes_of(shell), str(path)) as target:
+                shell.write_h5ad(target, compression=compression)
+        except (OSError, ResourceError):
             raise
         except Exception as error:  # anndata's own error for a type without a writer has no public name
             words = " ".join([str(error) or type(error).__name__, *getattr(error, "__notes__", [])])
@@ -116,10 +118,18 @@ def write_blocks(
                 warnings.filterwarnings("ignore", "Consolidated metadata")
                 zarr.consolidate_metadata(store.store)
         else:
+            check_room(temporary, bytes_of(empty), str(path))
             empty.write_h5ad(temporary)
             with h5py.File(temporary, "r+") as file:
-                _fill(file["X"], blocks, empty.shape, str(path))
+                _fill(file["X"], _with_room(blocks, temporary, str(path)), empty.shape, str(path))
     return path
+
+
+def _with_room(blocks: Iterable[sparse.csr_matrix], temporary: Path, where: str) -> Iterator[sparse.csr_matrix]:
+    """The blocks, each once the disk has room for it."""
+    for block in blocks:
+        check_room(temporary, block.data.nbytes + block.indices.nbytes + block.indptr.nbytes, where)
+        yield block
 
 
 def _fill(group: Any, blocks: Iterable[sparse.csr_matrix], shape: tuple[int, int], where: str) -> None:

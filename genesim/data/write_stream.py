@@ -13,6 +13,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from genesim.data.names import plain_frame
+from genesim.data.room import bytes_of, check_room
 from genesim.data.write import UNS_KEY, provenance_uns
 from genesim.errors import InputError
 from genesim.provenance.atomic import atomic_file
@@ -76,6 +77,7 @@ def write_dense_blocks(
     )
     n_cells, n_genes = shell.shape
     with atomic_file(path) as temporary:
+        check_room(temporary, bytes_of(empty), str(path))
         empty.write_h5ad(temporary)
         with h5py.File(temporary, "r+") as file:
             if "X" in file:
@@ -91,6 +93,7 @@ def write_dense_blocks(
                 if block.shape[1] != n_genes or last > n_cells:
                     first = -1
                     break
+                check_room(temporary, block.nbytes, str(path))
                 x[first:last] = block
                 first = last
             if first != n_cells:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import shutil
@@ -10,8 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from genesim.errors import ResourceError
+from genesim.errors import GenesimError, ResourceError
 from genesim.provenance.manifest import write_manifest
+
+_BLOCK = 4096  # a disk with less than one block left is full
 
 
 def _temporary(target: Path) -> Path:
@@ -94,6 +97,17 @@ def _published(temporary: Path, target: Path) -> Iterator[None]:
         _remove(temporary)
         raise ResourceError(
             f"writing failed ({error.strerror or error}); nothing was left at the final path",
+            where=str(target),
+            remedy="free disk space or choose another output directory",
+        ) from error
+    except Exception as error:
+        # Libraries have words of their own for a full disk: HDF5 RuntimeError, TensorStore ValueError.
+        full = not isinstance(error, GenesimError) and shutil.disk_usage(target.parent).free < _BLOCK
+        _remove(temporary)
+        if not full:
+            raise
+        raise ResourceError(
+            f"writing failed ({os.strerror(errno.ENOSPC)}); nothing was left at the final path",
             where=str(target),
             remedy="free disk space or choose another output directory",
         ) from error

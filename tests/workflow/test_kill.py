@@ -64,11 +64,11 @@ def test_a_killed_prepare_leaves_nothing_and_goes_through_the_second_time(
     (tmp_path / "out").mkdir()
     command = ["prepare", "--config", tmp_path / "run.yaml", "--out", tmp_path / "out" / "cohort"]
     killed_verb("data.write", "write_h5ad", "data.cohort", *command)
-    left = names(tmp_path / "out")
-    assert len(left) == 1
-    assert left[0].startswith(".tmp-")
-    assert left[0].endswith("-cohort")
-    assert names(tmp_path / "out" / left[0]) == ["cells.h5ad"]  # it was killed half way
+    lock, left = names(tmp_path / "out")
+    assert lock == ".lock-cohort"  # of a process that is no more: it holds nothing
+    assert left.startswith(".tmp-")
+    assert left.endswith("-cohort")
+    assert names(tmp_path / "out" / left) == ["cells.h5ad"]  # it was killed half way
     verb(*command)
     assert names(tmp_path / "out") == ["cohort"]
     verify_manifest(tmp_path / "out" / "cohort")
@@ -83,7 +83,8 @@ def test_a_killed_simulate_keeps_what_was_there(tiny_run: Path, tmp_path: Path) 
     shutil.copytree(tiny_run / "results" / "sim", out / "sim")
     command = ["simulate", "--models", models, "--scenario", scenario, "--out", out / "sim"]
     killed_verb("data.genotypes", "write_vcf", "simulate.dataset", *command)
-    assert len(names(out)) == 2
+    assert names(out)[0] == ".lock-sim"
+    assert len(names(out)) == 3
     verify_manifest(out / "sim")
     assert ad.read_h5ad(out / "sim" / "sim.h5ad", backed="r").n_obs == 240
     verb(*command)

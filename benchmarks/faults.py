@@ -1,0 +1,146 @@
+"""SIGKILL at random moments over the whole workflow: `python benchmarks/faults.py --kills 100`.
+
+One unbroken run of a tiny example is the reference. Another folder's run is then killed, with all of its jobs, again
+and again at a random moment, each time looked at, and run on. Writes `faults.csv` (one row a kill) and `faults.json`:
+partial outputs at a final path must be none, and every run that ends must equal the reference byte for byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml
+from record import ROOT, write_record
+
+from genesim.errors import ArtefactError
+from genesim.provenance.manifest import verify_manifest
+
+COLUMNS = ["kill", "after_s", "artefacts_whole", "partial", "orphans", "locks"]
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    fixed = ["--profile", "profiles/default", "--directory", str(folder), "--configfile", str(folder / "run.yaml")]
+    return [sys.executable, "-m", "snakemake", *arguments, *fixed]
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """The workflow in a process group of its own; what it says goes into `log.txt`."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    with open(folder / "log.txt", "ab") as log:
+        words = command(folder, *arguments)
+        return subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+
+
+def fresh(folder: Path, config: dict) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "run.yaml").write_text(yaml.safe_dump({"pathvars": {"results": "results"}, **config}))
+    return folder
+
+
+def artefacts(results: Path) -> list[Path]:
+    """Folders with a manifest, at their final paths."""
+    found = (path.parent for path in results.rglob("manifest.sha256"))
+    return sorted(path for path in found if not any(part.startswith(".tmp-") for part in path.parts))
+
+
+def partial(results: Path) -> list[str]:
+    """Artefacts whose files are not those of their manifest, and a report that has no end."""
+    bad = []
+    for folder in artefacts(results):
+        try:
+            verify_manifest(folder)
+        except ArtefactError as error:
+            bad.append(str(error))
+    report = results / "report.html"
+    if report.exists() and not report.read_text(encoding="utf-8").rstrip().endswith("</html>"):
+        bad.append("report.html has no end")
+    return bad
+
+
+def digests(results: Path) -> dict[str, bytes]:
+    """What must be equal: every manifest (which holds the digest of every file), and the report."""
+    found = {str(path.relative_to(results)): (path / "manifest.sha256").read_bytes() for path in artefacts(results)}
+    # Checkpoints come and go with training.
+    kept = {name: text for name, text in found.items() if not name.startswith("checkpoints")}
+    report = results / "report.html"
+    return {**kept, "report.html": report.read_bytes()} if report.exists() else kept
+
+
+def count(results: Path, pattern: str) -> int:
+    return sum(1 for _ in results.rglob(pattern))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "tiny.yaml")
+    parser.add_argument("--target", nargs="*", default=[], help="as results/cohort/manifest.sha256; none runs all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max-seconds", type=float, default=7200, help="no more kills after this time")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "faults.csv")
+    given = parser.parse_args()
+    config = yaml.safe_load(given.config.read_text())
+    random = np.random.default_rng(given.seed)
+    rows, n_ended, n_equal = [], 0, 0
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        whole = fresh(Path(name) / "whole", config)
+        assert start(whole, *given.target).wait() == 0, (whole / "log.txt").read_text()[-3000:]
+        unbroken_s = time.monotonic() - begin
+        reference = digests(whole / "results")
+        run = fresh(Path(name) / "run", config)
+        results = run / "results"
+        while len(rows) < given.kills and time.monotonic() - begin < given.max_seconds:
+            process, after = start(run, *given.target), float(random.uniform(0, unbroken_s / 2))
+            try:
+                ended = process.wait(after) == 0
+                assert ended, (run / "log.txt").read_text()[-3000:]
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                ended = False
+            if ended:
+                n_ended, n_equal = n_ended + 1, n_equal + (digests(results) == reference)
+                fresh(run, config)
+                continue
+            bad = partial(results)
+            numbers = (len(artefacts(results)), len(bad), count(results, ".tmp-*"), count(results, ".lock-*"))
+            rows.append(dict(zip(COLUMNS, (len(rows) + 1, round(after, 2), *numbers), strict=True)))
+            print(rows[-1], *bad, flush=True)
+            assert start(run, "--unlock").wait() == 0  # Snakemake's own lock outlives a kill
+        assert start(run, *given.target).wait() == 0, (run / "log.txt").read_text()[-3000:]
+        n_ended, n_equal = n_ended + 1, n_equal + (digests(results) == reference)
+        left = count(results, ".tmp-*") + count(results, ".lock-*")
+    with open(given.out, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    write_record(
+        given.out.with_suffix(".json"),
+        config=given.config.name,
+        target=given.target or ["all"],
+        kills=len(rows),
+        partial=sum(row["partial"] for row in rows),
+        runs_ended=n_ended,
+        runs_equal_to_the_unbroken_one=n_equal,
+        orphans_and_locks_left_at_the_end=left,
+        seconds_unbroken=round(unbroken_s, 1),
+        seconds=round(time.monotonic() - begin, 1),
+    )
+    if n_equal < n_ended or left or any(row["partial"] for row in rows):
+        raise SystemExit("not as it must be: see the record")
+
+
+if __name__ == "__main__":
+    main()
