@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 from anndata.io import read_elem
@@ -27,7 +27,7 @@ from genesim.errors import GenesimError
 T = TypeVar("T")
 
 
-def _try(name: str, look: Callable[[], T], say: Callable[[T], str]) -> tuple[Check, T | None]:
+def _try(name: str, look: Callable[[], T], say: Callable[[Any], str]) -> tuple[Check, T | None]:
     """What `look` finds; a typed error becomes a check that is missing."""
     try:
         found = look()
