@@ -260,7 +260,14 @@ def _donor_audit(
         sides.append(part)
     try:
         audit = audit_privacy(
-            *sides, cells, donor_key="donor", labels_key=labels_key, group_keys=keys, config=config, seed=seed
+            sides[0],
+            sides[1],
+            cells,
+            donor_key="donor",
+            labels_key=labels_key,
+            group_keys=keys,
+            config=config,
+            seed=seed,
         )
     except InputError as error:
         # Too few donors or cells is a finding, and the report shows it; the other scores stand.
