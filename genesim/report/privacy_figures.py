@@ -23,9 +23,6 @@ def _check(name: str, curve: Curve) -> Curve:
     fpr, tpr = (np.asarray(x, np.float64) for x in curve)
     whole = fpr.shape == tpr.shape and fpr.ndim == 1 and len(fpr) >= 2
     rises = whole and bool((np.diff(fpr) >= 0).all() and (np.diff(tpr) >= 0).all())
-    if rises and fpr[0] == 0 and 0 < tpr[0] <= 1:
-        # Rates on a grid start where members are found without a false alarm: a sure attack, not a wrong curve.
-        fpr, tpr = np.concatenate([[0.0], fpr]), np.concatenate([[0.0], tpr])
     if not rises or (fpr[0], tpr[0], fpr[-1], tpr[-1]) != (0, 0, 1, 1):
         raise InputError(
             f"the curve has shapes {fpr.shape} and {tpr.shape} and does not rise from (0, 0) to (1, 1)",
@@ -42,8 +39,7 @@ def attack_roc(curves: Mapping[str, Curve], *, controls: Sequence[str] = ()) -> 
     2022, "Membership inference attacks from first principles"), and only logarithmic axes show the difference.
 
     Args:
-        curves: False and true positive rates of each attack, both ascending from 0 to 1. A true positive rate above 0
-            at a false one of 0 is joined to (0, 0), so that averages of curves on a grid may be given too.
+        curves: False and true positive rates of each attack, both ascending from 0 to 1.
         controls: Names of `curves` that are planted controls (a memoriser, an honest generator): drawn dashed.
 
     Raises:

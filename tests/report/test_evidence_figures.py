@@ -153,15 +153,6 @@ def test_attacks_must_be_curves_and_controls_among_them() -> None:
             pl.attack_roc({"a": wrong})
 
 
-def test_a_curve_on_a_grid_starts_where_members_are_found_without_a_false_alarm() -> None:
-    grid, sure = np.linspace(0, 1, 101), np.ones(101)
-    joined = np.concatenate([[0.0], grid]), np.concatenate([[0.0], sure])
-    assert pl.attack_roc({"a": (grid, sure)}) == pl.attack_roc({"a": joined})
-    assert pl.attack_roc({"a": (grid, sure)}).svg != pl.attack_roc({"a": (grid, grid)}).svg
-    with pytest.raises(InputError, match="does not rise"):
-        pl.attack_roc({"a": (grid[1:], sure[1:])})  # the rates at no false alarm are not known
-
-
 def test_screens_show_the_largest_and_name_contexts_where_there_are_several() -> None:
     assert "The 2 of 4 predictions" in pl.perturbation_effects(effects(), n_perturbations=2, n_genes=5).caption
     assert "the 5 genes" in pl.perturbation_effects(effects(), n_perturbations=2, n_genes=5).caption
