@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pandas as pd
 from genesim.config.report import ReportConfig
 from genesim.data.cohort import Cohort
 from genesim.data.genotypes import Genotypes
+from genesim.evaluate.donor_attacks import ATTACKS
 from genesim.metrics.interval import proportion_interval
 from genesim.pipeline.evaluate import at_mix
 from genesim.pipeline.release_groups import group_rows
@@ -23,8 +25,8 @@ from genesim.report.privacy_figures import attack_roc
 from genesim.report.recovery_figures import effect_recovery
 from genesim.report.subgroup_figures import subgroups
 
-ATTACKS = "attack_roc.parquet"
-"""Optional table of the evaluation: rows `attack`, `fpr`, `tpr` ascending, `is_control`."""
+AUDIT = "donor_privacy.json"
+"""The evaluation's record of the attacks on donors, with the curve of each."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +124,13 @@ def _effect_figures(run: Run) -> Iterator[Figure]:
     yield from _strongest_effect(run.truth, run.cells, run.genotypes)
 
 
-def _attack_figures(evaluation: Path) -> Iterator[Figure]:
-    if not (evaluation / ATTACKS).exists():
+def attack_figures(evaluation: Path) -> Iterator[Figure]:
+    if not (evaluation / AUDIT).exists():  # an evaluation written before there was one
         return
-    table = pd.read_parquet(evaluation / ATTACKS)
-    by_attack: Mapping[str, pd.DataFrame] = {str(name): part for name, part in table.groupby("attack", sort=False)}
-    curves = {name: (part["fpr"].to_numpy(float), part["tpr"].to_numpy(float)) for name, part in by_attack.items()}
-    yield attack_roc(curves, controls=[name for name, part in by_attack.items() if part["is_control"].all()])
+    curves = json.loads((evaluation / AUDIT).read_text()).get("curves", {})
+    if curves:  # none where the attacks could not be made
+        # Curves are means over folds on a grid of false-positive rates; every attack starts from calling nobody.
+        yield attack_roc({ATTACKS[name]: (np.r_[0.0, c["fpr"]], np.r_[0.0, c["tpr"]]) for name, c in curves.items()})
 
 
 def _group_figures(run: Run, seed: int) -> Iterator[Figure]:
@@ -149,4 +151,4 @@ def run_figures(run: Run, config: ReportConfig, seed: int) -> Iterator[Figure]:
     if run.perturbed is not None:
         yield perturbation_effects(pd.read_parquet(run.perturbed))
     yield from _group_figures(run, seed)
-    yield from _attack_figures(run.evaluation)
+    yield from attack_figures(run.evaluation)
