@@ -69,9 +69,12 @@ def test_audit_of_a_trained_network_has_the_white_box_and_groups() -> None:
         gs.audit_privacy(train, holdout, made[:, :10].copy(), **keys)
 
 
+N_LINKED = 120  # genes, each with a variant of its own
+
+
 def genotypes_of(n_donors: int, seed: int, prefix: str) -> Genotypes:
     random = np.random.default_rng(seed)
-    n = 40
+    n = N_LINKED
     alleles = (random.random((n, n_donors, 2)) < 0.4).astype(np.int8)
     table = {"contig": "22", "start": np.arange(n) * 10_000, "ref": ["A"] * n, "alt": ["G"] * n}
     variants = pd.DataFrame(table, index=pd.Index([f"v{i}" for i in range(n)], dtype=object)).astype(
@@ -88,12 +91,14 @@ def expression_for(genotypes: Genotypes, seed: int) -> ad.AnnData:
     donor = np.repeat(np.arange(genotypes.n_donors), 8)
     counts = random.poisson(4 * (fold * random.lognormal(0, 0.2, fold.shape))[donor])
     obs = pd.DataFrame({"donor": genotypes.donors.to_numpy()[donor]}, index=[f"c{i}" for i in range(len(donor))])
-    return ad.AnnData(sparse.csr_matrix(counts), obs=obs, var=pd.DataFrame(index=[f"g{i}" for i in range(40)]))
+    return ad.AnnData(sparse.csr_matrix(counts), obs=obs, var=pd.DataFrame(index=[f"g{i}" for i in range(N_LINKED)]))
 
 
 def test_linkage_finds_donors_whose_genotypes_made_the_cells() -> None:
-    panel, known = genotypes_of(60, 0, "p"), genotypes_of(50, 1, "k")
-    genes = pd.DataFrame({"contig": "22", "tss": np.arange(40) * 10_000}, index=[f"g{i}" for i in range(40)])
+    panel, known = genotypes_of(100, 0, "p"), genotypes_of(50, 1, "k")
+    genes = pd.DataFrame(
+        {"contig": "22", "tss": np.arange(N_LINKED) * 10_000}, index=[f"g{i}" for i in range(N_LINKED)]
+    )
     config = EffectConfig(window=5_000, n_factors=0, min_cells=2)
     effects = gs.EffectModel.fit(expression_for(panel, 2), panel, genes, config=config)
     made = expression_for(known.subset(donors=list(known.donors[:25])), 3)
