@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from genesim.data.memory import available_bytes
 from genesim.doctor.check import Check
@@ -52,21 +53,23 @@ def packages(distribution: str = "genesim") -> Iterator[Check]:
     except metadata.PackageNotFoundError:
         yield Check(distribution, "note", "not installed: run from its source", f"pip install {distribution}")
         return
-    for text in required:
-        need = Requirement(text)
+    needs: dict[str, tuple[SpecifierSet, bool]] = {}  # several extras may ask for one package: it is told once
+    for need in map(Requirement, required):
         extra = need.marker is not None and "extra" in str(need.marker)
         if need.name == distribution or (need.marker is not None and not extra and not need.marker.evaluate()):
             continue
+        bounds, optional = needs.get(need.name, (SpecifierSet(), True))
+        needs[need.name] = bounds & need.specifier, optional and extra
+    for name, (bounds, optional) in needs.items():
         try:
-            version = metadata.version(need.name)
+            version = metadata.version(name)
         except metadata.PackageNotFoundError:
             version = None
-        if version is not None and need.specifier.contains(version, prereleases=True):
-            yield Check(need.name, "ok", version)
+        if version is not None and bounds.contains(version, prereleases=True):
+            yield Check(name, "ok", version)
         else:
-            found = f"{version or 'not installed'}; {need.specifier} is asked for"
-            remedy = f"pip install '{need.name}{need.specifier}'"
-            yield Check(need.name, "note" if extra else "missing", found, remedy)
+            found = f"{version or 'not installed'}; {bounds} is asked for"
+            yield Check(name, "note" if optional else "missing", found, f"pip install '{name}{bounds}'")
 
 
 def devices() -> Check:

@@ -21,7 +21,7 @@ from genesim.pipeline.release_groups import group_rows
 from genesim.report import expression_figures, gene_figures, genetic_figures
 from genesim.report.figures import Figure
 from genesim.report.perturbation_overview import perturbation_effects
-from genesim.report.privacy_figures import attack_roc
+from genesim.report.privacy_figures import area, attack_roc
 from genesim.report.recovery_figures import effect_recovery
 from genesim.report.subgroup_figures import subgroups
 
@@ -128,9 +128,13 @@ def attack_figures(evaluation: Path) -> Iterator[Figure]:
     if not (evaluation / AUDIT).exists():  # an evaluation written before there was one
         return
     curves = json.loads((evaluation / AUDIT).read_text()).get("curves", {})
-    if curves:  # none where the attacks could not be made
-        # Curves are means over folds on a grid of false-positive rates; every attack starts from calling nobody.
-        yield attack_roc({ATTACKS[name]: (np.r_[0.0, c["fpr"]], np.r_[0.0, c["tpr"]]) for name, c in curves.items()})
+    # Curves are means over folds on a grid of false-positive rates; every attack starts from calling nobody.
+    drawn = {name: (np.r_[0.0, curve["fpr"]], np.r_[0.0, curve["tpr"]]) for name, curve in curves.items()}
+    attacks = {ATTACKS[name]: curve for name, curve in drawn.items() if name in ATTACKS}
+    planted = [curve for name, curve in drawn.items() if name not in ATTACKS]
+    control = {"planted memoriser, best attack": max(planted, key=area)} if planted else {}
+    if attacks:  # none where they could not be made
+        yield attack_roc(attacks | control, controls=tuple(control))
 
 
 def _group_figures(run: Run, seed: int) -> Iterator[Figure]:

@@ -57,6 +57,17 @@ def test_a_package_that_is_too_old_or_absent_is_missing(
     assert checks["pygments"]["status"] == "note"  # of an extra
 
 
+def test_a_package_of_several_extras_is_told_once_and_has_to_keep_all_their_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = ["numpy>=2; extra == 'a'", "numpy<2; extra == 'b'", "scipy>=1", "scipy>=0.1; extra == 'a'"]
+    monkeypatch.setattr(metadata, "requires", lambda name: asked)
+    found = {check.name: check for check in machine.packages()}
+    assert len(list(machine.packages())) == len(found) == 3  # and genesim itself
+    assert found["numpy"].status == "note"
+    assert found["scipy"].status == "ok"
+
+
 def test_whole_inputs_are_fit(genesim: Any, config: Any) -> None:
     code, found = statuses(genesim, "--config", config())
     assert code == 0, found

@@ -19,9 +19,15 @@ def test_recorded_curves_are_drawn_and_without_any_there_is_no_figure(tmp_path: 
     assert tpr[0] > 0
     assert list(attack_figures(tmp_path)) == []
     name = next(iter(ATTACKS))
-    record = {"curves": {name: {"fpr": np.round(fpr, 4).tolist(), "tpr": np.round(tpr, 4).tolist()}}}
-    (tmp_path / AUDIT).write_text(json.dumps(record))
+    curve = {"fpr": np.round(fpr, 4).tolist(), "tpr": np.round(tpr, 4).tolist()}
+    (tmp_path / AUDIT).write_text(json.dumps({"curves": {name: curve}}))
     (figure,) = attack_figures(tmp_path)
     assert ATTACKS[name].split()[0] in figure.svg
+    assert "Dashed" not in figure.caption
+    # What `evaluate` writes: the planted memoriser's curves stand beside the attacks'.
+    (tmp_path / AUDIT).write_text(json.dumps({"curves": {name: curve, f"memoriser, {name}": curve}}))
+    (figure,) = attack_figures(tmp_path)
+    assert "planted memoriser" in figure.svg.replace("-", " ")
+    assert "Dashed" in figure.caption
     (tmp_path / AUDIT).write_text(json.dumps({"conclusion": "not made", "reason": "too few donors"}))
     assert list(attack_figures(tmp_path)) == []
