@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import fcntl
+import hashlib
 import os
 import subprocess
 import sys
@@ -91,10 +92,14 @@ class Workflow:
         return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "XLA_FLAGS": flags}
 
     def command(self, directory: Path, config: dict[str, Any], *arguments: str) -> list[str]:
-        """Words of the command; `config` is written into `directory`."""
+        """Words of the command; `config` is written into `directory`.
+
+        Each call has a file of its own: tests of several processes share a directory.
+        """
         directory.mkdir(parents=True, exist_ok=True)
-        path = directory / "run.yaml"
-        path.write_text(yaml.safe_dump({"pathvars": {"results": self.results}, **config}))
+        text = yaml.safe_dump({"pathvars": {"results": self.results}, **config})
+        path = directory / f"run_{hashlib.sha256(text.encode()).hexdigest()[:12]}.yaml"
+        path.write_text(text)
         fixed = ["--profile", "profiles/default", "--directory", str(directory), "--configfile", str(path)]
         return [sys.executable, "-m", "snakemake", *arguments, *fixed]
 
