@@ -28,10 +28,12 @@ class HarmonisePolicy(Record):
 
 
 class EffectPriorConfig(Record):
-    """Prior of the variant-effect model; the default is none: every variant in the window is as likely."""
+    """Prior of the variant-effect model; the default learns how likely a variant is by its distance to the TSS."""
 
-    tss: Literal["none", "default", "learn"] = "none"
-    """Weight by distance to the TSS: the built-in curve, or one learned from this run's donors."""
+    tss: Literal["none", "default", "learn"] = "learn"
+    """Weight by distance to the TSS: none, the built-in curve, or one learned from this run's donors, which stays flat
+    where they show no effect. Learned curves raised R2 of held-out donors from .028 to .036
+    (`benchmarks/effect_priors.csv`)."""
     table: Path | None = None
     """External effects (TSV, CSV, parquet): variant, gene, beta, se; optional cell_type, pip, p_value, credible_set."""
     table_unit: EffectUnit = "log2"
