@@ -4,9 +4,9 @@
 
 R2 = 1 - SSE/SST over held-out donors of 5 folds, per gene, then the mean over genes. Expression is log2 RPKM;
 three genotype PCs and `--factors` hidden factors are fitted in the training donors only, and SST is taken
-about the training mean. SuSiE's prior is learned from the training donors of all genes drawn (compilation counts
-in `learn_cpu_s_per_gene`). The row `shuffled` is SuSiE with the donors of the genotypes permuted. A seed decides the
-genes and the folds. Writes `effects.csv` (a row a model and seed, and one over the distinct genes of all seeds) and
+about the training mean. SuSiE's priors (sizes, distances to the TSS) are learned from the training donors of all
+genes drawn (compilation counts in `learn_cpu_s_per_gene`). `susie_flat` knows no distances, as the baselines do.
+`shuffled` is SuSiE with the donors of the genotypes permuted. A seed decides the genes and the folds. Writes `effects.csv` (a row a model and seed, and one over the distinct genes of all seeds) and
 `effects.json` (command, settings, versions).
 """
 
@@ -17,6 +17,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import anndata as ad
@@ -35,15 +36,18 @@ from genesim.metrics.effects import held_out_r2
 from genesim.models.catalog import CATALOG
 from genesim.models.effects.baselines import predict_genetic, susie_coefficients
 from genesim.models.effects.learning import learn_mixture
+from genesim.models.effects.location import correlation_log_bf, learn_tss_curve
+from genesim.models.effects.marginal import marginal_correlations
 from genesim.models.effects.problem import EffectProblem, orthonormal_covariates
 from genesim.models.effects.response import hidden_factors, linear_response
-from genesim.models.effects.scan import batches, build_batch
+from genesim.models.effects.scan import PriorOf, batches, build_batch
 from genesim.models.effects.susie import fit_susie
 from genesim.provenance.atomic import atomic_file
 
 N_FOLDS = 5
 DosageOf = Callable[[np.ndarray], np.ndarray]
 BASELINES = ("effects", "baseline")
+SUSIE = ("susie", "susie_flat", "shuffled")
 
 
 def elastic_net(problem: EffectProblem, n_genes: int) -> np.ndarray:
@@ -67,6 +71,12 @@ MODELS = {
     "elastic_net": lambda p, n, _: elastic_net(p, n),
     "susie": lambda p, n, prior: susie_coefficients(fit_susie(p, prior, n_effects=EffectConfig().n_effects)),
 }
+MODELS["susie_flat"] = MODELS["susie"]
+
+
+def normalised(weight: np.ndarray) -> np.ndarray:
+    """Weights of mean 1."""
+    return weight / weight.mean()
 
 
 def held_out_response(
@@ -113,6 +123,8 @@ def run(data: Path, n_genes: int, n_factors: int, window: int, seed: int, models
     seconds, learning = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     compiled: set[tuple[str, int, int]] = set()
     picked = [windows[g] for g in chosen]
+    start, tss = genotypes.variants["start"].to_numpy(np.int64), located["tss"].to_numpy(np.int64)
+    distance = [start[window] - tss[gene] for gene, window in zip(chosen, picked, strict=True)]
     for k in progress(range(N_FOLDS), "folds"):
         train = fold != k
         left, design = held_out_response(response, known, train, n_factors)
@@ -125,6 +137,7 @@ def run(data: Path, n_genes: int, n_factors: int, window: int, seed: int, models
                 return mean_imputed(dosages(genotypes.alleles[index][:, at]), mean[index])
 
             planned = list(batches(picked, len(columns), 32))
+            weigh: PriorOf | None = None
             weight = np.broadcast_to(train, (n_genes, len(columns))).astype(float)
 
             def problem_of(
@@ -132,18 +145,27 @@ def run(data: Path, n_genes: int, n_factors: int, window: int, seed: int, models
                 weight: np.ndarray = weight,
                 basis: np.ndarray = basis,
                 dosage_of: DosageOf = dosage_of,
+                weigh: PriorOf | None = None,
             ) -> EffectProblem:
                 genes, width, size = batch
-                return build_batch(genes, (width, size), response[chosen], weight, basis, picked, dosage_of)
+                shape = (width, size)
+                return build_batch(genes, shape, response[chosen], weight, basis, picked, dosage_of, prior_of=weigh)
 
             prior = None
-            if name in ("susie", "shuffled"):
+            if name in SUSIE:
                 started = time.process_time()
+                if name != "susie_flat":
+                    config = EffectConfig(gene_minibatch=32)
+                    r, dof = marginal_correlations(response[chosen], weight, basis, picked, dosage_of, config)
+                    log_bf = [correlation_log_bf(each, n) for each, n in zip(r, dof, strict=True)]
+                    curve, _ = learn_tss_curve(log_bf, distance)
+                    weigh = lambda gene, window, curve=curve: normalised(curve(distance[gene]))  # noqa: E731
+                problem_of = partial(problem_of, weigh=weigh)
                 prior = learn_mixture(lambda p=problem_of, b=planned: map(p, b))
                 learning[name] += time.process_time() - started
             for genes, width, size in planned:
                 problem = problem_of((genes, width, size))
-                model = MODELS["susie" if name == "shuffled" else name]
+                model = MODELS["susie" if name in SUSIE else name]
                 if name != "elastic_net" and (name, size, width) not in compiled:
                     jax.block_until_ready(jnp.asarray(model(problem, len(genes), prior)))
                     compiled.add((name, size, width))
