@@ -6,8 +6,9 @@ R2 = 1 - SSE/SST over held-out donors of 5 folds, per gene, then the mean over g
 three genotype PCs and `--factors` hidden factors are fitted in the training donors only, and SST is taken
 about the training mean. SuSiE's priors (sizes, distances to the TSS) are learned from the training donors of all
 genes drawn (compilation counts in `learn_cpu_s_per_gene`). `susie_flat` knows no distances, as the baselines do.
-`shuffled` is SuSiE with the donors of the genotypes permuted. A seed decides the genes and the folds. Writes `effects.csv` (a row a model and seed, and one over the distinct genes of all seeds) and
-`effects.json` (command, settings, versions).
+`shuffled` is SuSiE with the donors of the genotypes permuted. A seed decides the genes and the folds. Writes
+`effects.csv` (a row a model and seed, and one over the distinct genes of all seeds) and `effects.json` (command,
+settings, versions).
 """
 
 from __future__ import annotations
@@ -36,8 +37,7 @@ from genesim.metrics.effects import held_out_r2
 from genesim.models.catalog import CATALOG
 from genesim.models.effects.baselines import predict_genetic, susie_coefficients
 from genesim.models.effects.learning import learn_mixture
-from genesim.models.effects.location import correlation_log_bf, learn_tss_curve
-from genesim.models.effects.marginal import marginal_correlations
+from genesim.models.effects.marginal import tss_curve_of
 from genesim.models.effects.problem import EffectProblem, orthonormal_covariates
 from genesim.models.effects.response import hidden_factors, linear_response
 from genesim.models.effects.scan import PriorOf, batches, build_batch
@@ -72,11 +72,6 @@ MODELS = {
     "susie": lambda p, n, prior: susie_coefficients(fit_susie(p, prior, n_effects=EffectConfig().n_effects)),
 }
 MODELS["susie_flat"] = MODELS["susie"]
-
-
-def normalised(weight: np.ndarray) -> np.ndarray:
-    """Weights of mean 1."""
-    return weight / weight.mean()
 
 
 def held_out_response(
@@ -156,10 +151,8 @@ def run(data: Path, n_genes: int, n_factors: int, window: int, seed: int, models
                 started = time.process_time()
                 if name != "susie_flat":
                     config = EffectConfig(gene_minibatch=32)
-                    r, dof = marginal_correlations(response[chosen], weight, basis, picked, dosage_of, config)
-                    log_bf = [correlation_log_bf(each, n) for each, n in zip(r, dof, strict=True)]
-                    curve, _ = learn_tss_curve(log_bf, distance)
-                    weigh = lambda gene, window, curve=curve: normalised(curve(distance[gene]))  # noqa: E731
+                    curve, _ = tss_curve_of(response[chosen], weight, basis, picked, distance, dosage_of, config)
+                    weigh = curve.prior_of(distance)
                 problem_of = partial(problem_of, weigh=weigh)
                 prior = learn_mixture(lambda p=problem_of, b=planned: map(p, b))
                 learning[name] += time.process_time() - started

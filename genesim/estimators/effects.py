@@ -37,8 +37,7 @@ from genesim.estimators.effect_tables import effect_table, egene_table, sample_t
 from genesim.models.catalog import card
 from genesim.models.effects.draws import DRAWN_NULL, SharedPrior
 from genesim.models.effects.kinship import fit_heritability
-from genesim.models.effects.location import correlation_log_bf, learn_tss_curve
-from genesim.models.effects.marginal import marginal_correlations
+from genesim.models.effects.marginal import tss_curve_of
 from genesim.models.effects.posterior import EffectPosterior, genetic_values
 from genesim.models.effects.problem import orthonormal_covariates
 from genesim.models.effects.response import count_response, hidden_factors, linear_response, log2_response
@@ -227,10 +226,8 @@ class EffectModel:
         if placed is not None and placed.curve is None and placed.settings.tss == "learn":
             # Of all cells where they can be fitted: most donors, and one curve for every cell type.
             y, w, basis = prepared.get(ALL, next(iter(prepared.values())))
-            r, dof = marginal_correlations(y, w, basis, windows, dosage_of, config)
-            log_bf = [correlation_log_bf(each, n) for each, n in zip(r, dof, strict=True)]
             distance = [placed.distances(g, window) for g, window in enumerate(windows)]
-            placed = with_learned_curve(placed, *learn_tss_curve(log_bf, distance))
+            placed = with_learned_curve(placed, *tss_curve_of(y, w, basis, windows, distance, dosage_of, config))
         rank = max(basis.shape[1] for _, _, basis in prepared.values())
         families = structure.families
         heritability = {}

@@ -6,7 +6,7 @@ out as its prior over variants, which it may overrule.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,6 +82,15 @@ class TssCurve:
     def __call__(self, distance: np.ndarray) -> Float[np.ndarray, " variant"]:
         """Weight of variants at these distances (either side counts the same)."""
         return np.asarray(self.weights)[self.bin_of(distance)]
+
+    def prior_of(self, distance: Sequence[np.ndarray]) -> Callable[[int, np.ndarray], np.ndarray]:
+        """From a gene and its window to weights of mean 1, as `fit_genes` asks for them; `distance` of each gene's."""
+
+        def weights(gene: int, window: np.ndarray) -> Float[np.ndarray, " variant"]:
+            found = self(distance[gene])
+            return found / found.mean() if len(window) else found
+
+        return weights
 
 
 TSS_EDGES = (1e3, 3e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6)

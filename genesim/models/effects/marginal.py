@@ -8,6 +8,7 @@ import numpy as np
 
 from genesim.config.model import EffectConfig
 from genesim.models.effects.baselines import marginal_correlation
+from genesim.models.effects.location import TssCurve, correlation_log_bf, learn_tss_curve
 from genesim.models.effects.scan import batches, build_batch
 
 
@@ -32,3 +33,21 @@ def marginal_correlations(
             if (weight[gene] > 0).any():
                 found[gene], dof[gene] = r[i, : len(windows[gene])].astype(np.float64), float(n[i])
     return found, dof
+
+
+def tss_curve_of(
+    response: np.ndarray,
+    weight: np.ndarray,
+    covariates: np.ndarray,
+    windows: Sequence[np.ndarray],
+    distance: Sequence[np.ndarray],
+    dosage_of: Callable[[np.ndarray], np.ndarray],
+    config: EffectConfig,
+) -> tuple[TssCurve, float]:
+    """Prior weight of a variant by distance, and share of genes with an effect, learned from the donors to be fitted.
+
+    Args:
+        distance: From each gene's TSS to the variants of its window, bp; the others as of `fit_genes`.
+    """
+    r, dof = marginal_correlations(response, weight, covariates, windows, dosage_of, config)
+    return learn_tss_curve([correlation_log_bf(each, n) for each, n in zip(r, dof, strict=True)], distance)
