@@ -45,3 +45,20 @@ def planned(dry_run: bool, text: str, out: Path) -> bool:
         check_writable(out)
         hold(out)  # `app.main` gives it back
     return dry_run
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """`2/5` as (1, 5).
+
+    Raises:
+        ConfigError: It is no such text.
+    """
+    from genesim.errors import ConfigError
+
+    try:
+        number, total = (int(part) for part in text.split("/"))
+    except ValueError:
+        number, total = 0, 0
+    if not 1 <= number <= total:
+        raise ConfigError(f"{text!r} is no shard", where="--shard", remedy="give k/n with k from 1 to n, as 2/5")
+    return number - 1, total
