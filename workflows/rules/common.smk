@@ -1,5 +1,6 @@
 # Wiring only: what the rules share. Logic lives in the package.
 import json
+import os
 import re
 from pathlib import Path
 
@@ -12,6 +13,8 @@ except ConfigError as error:
     raise WorkflowError(str(error)) from error
 PATHS = RUN.pathvars.resolved()
 RESULTS = PATHS["results"]
+# Every command's start and end, its time and memory, in one file; a job on another node reads this line again.
+os.environ.setdefault("GENESIM_RUN_LOG", f"{PATHS['logs']}/run.jsonl")
 CONTIGS = [] if INPUTS is None else list(INPUTS.contigs)
 PERTURBATIONS = {} if RUN.perturbation is None else RUN.perturbation.requests()
 
