@@ -26,6 +26,11 @@ if INPUTS is not None:
     include: "workflows/rules/evaluate.smk"
 
 
+if REPLICATES:
+
+    include: "workflows/rules/replicates.smk"
+
+
 if RUN.perturbation is not None:
 
     include: "workflows/rules/perturb.smk"
@@ -40,4 +45,5 @@ rule all:
             "<results>/sim/sim.h5ad",
         ]
         * (INPUTS is not None),
+        ["<results>/replicates/scores.parquet"] * bool(REPLICATES),
         ["<results>/perturb/effects.parquet"] * (RUN.perturbation is not None),

@@ -52,12 +52,24 @@ app.add_typer(release.app, name="release")
 
 def main() -> None:
     """Entry point: an error that genesim raises on purpose becomes one line and its exit code."""
+    code, error = 1, ""
     try:
         app()
-    except GenesimError as error:
-        print(f"genesim: {type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        code = 0
+    except GenesimError as raised:
+        print(f"genesim: {type(raised).__name__}: {raised}", file=sys.stderr)
+        code, error = raised.exit_code, type(raised).__name__
+        sys.exit(code)
+    except SystemExit as ended:  # typer's way out, whatever happened
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        raise
+    except BaseException as raised:
+        error = type(raised).__name__
+        raise
     finally:
         # Loaded only where a verb has locked its output.
         if (lock := sys.modules.get("genesim.provenance.lock")) is not None:
             lock.release()
+        # Loaded only where a verb has begun, which `--help` has not.
+        if (run_log := sys.modules.get("genesim.provenance.run_log")) is not None:
+            run_log.current().stop(code, error)

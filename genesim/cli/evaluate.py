@@ -7,13 +7,17 @@ from typing import Annotated
 
 import typer
 
-from genesim.cli.options import Cohort, Config, DryRun, Out, Quiet, Seed, begin, planned, say
+from genesim.cli.options import Config, DryRun, Out, Quiet, Seed, begin, planned, say
+from genesim.errors import ConfigError
 
 
 def run(
-    cohort: Cohort,
-    simulated: Annotated[Path, typer.Option(help="Directory that `simulate` wrote.")],
     out: Out,
+    cohort: Annotated[Path | None, typer.Option(help="Cohort directory that `prepare` wrote.")] = None,
+    simulated: Annotated[Path | None, typer.Option(help="Directory that `simulate` wrote.")] = None,
+    join: Annotated[
+        list[Path] | None, typer.Option(help="Only join the scores of these evaluations into one table; repeat.")
+    ] = None,
     config: Config = None,
     seed: Seed = None,
     dry_run: DryRun = False,
@@ -21,6 +25,18 @@ def run(
 ) -> None:
     """Score simulated data, each figure beside its floor and its null."""
     settings, seed = begin(config, seed, quiet)
+    if join:
+        if planned(dry_run, f"join the scores of {len(join)} evaluations", out):
+            return
+        from genesim.pipeline.replicates import join_scores
+
+        join_scores(join, out=out)
+        say(quiet, out)
+        return
+    if cohort is None or simulated is None:
+        raise ConfigError(
+            "nothing to evaluate is given", where="evaluate", remedy="--cohort and --simulated, or --join"
+        )
     if planned(dry_run, f"evaluate {simulated} against {cohort}", out):
         return
     from genesim.pipeline.evaluate import evaluate_run

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genesim.cli.options import Config, DryRun, Out, Quiet, Seed, begin, planned, say
+from genesim.cli.options import Config, DryRun, Out, Quiet, Seed, begin, planned, say, shard_of
 
 
 def run(
@@ -17,6 +17,8 @@ def run(
     scenario: Annotated[Path | None, typer.Option(help="Scenario YAML; wins over the config's.")] = None,
     contig: Annotated[str | None, typer.Option(help="Only draw this contig's genotypes, into a part.")] = None,
     part: Annotated[list[Path] | None, typer.Option(help="Genotype part written with --contig; repeat.")] = None,
+    shard: Annotated[str | None, typer.Option(help="k/n: only draw the k-th of n shards of the cells.")] = None,
+    cells: Annotated[list[Path] | None, typer.Option(help="Shard of cells written with --shard; repeat.")] = None,
     person: Annotated[
         Path | None, typer.Option(help="One person's genotypes: predict their expression; no scenario is needed.")
     ] = None,
@@ -34,7 +36,7 @@ def run(
 
     settings, seed = begin(config, seed, quiet)
     if person is not None:
-        _alone({"--scenario": scenario, "--contig": contig, "--part": part})
+        _alone({"--scenario": scenario, "--contig": contig, "--part": part, "--shard": shard, "--cells": cells})
         _person(person, models, out, donor, absent, seed, dry_run, quiet)
         return
     asked = load(Scenario, scenario) if scenario is not None else settings.resolved_scenario()
@@ -42,26 +44,30 @@ def run(
     task = f"simulate {n_donors} donors, {asked.cells.n_cells} cells"
     if contig is not None:
         task = f"draw contig {contig} of {n_donors} donors"
+    chosen = None
+    if shard is not None:
+        _alone({"--contig": contig, "--cells": cells}, "--shard")
+        chosen, task = shard_of(shard), f"draw shard {shard} of {asked.cells.n_cells} cells"
     if planned(dry_run, task, out):
         return
     from genesim.pipeline import simulate
 
-    if contig is not None:
+    if chosen is not None:
+        simulate.simulate_cells(asked, models, seed, shard=chosen, parts=part or (), out=out)
+    elif contig is not None:
         simulate.simulate_genotypes(asked, models / "haplotypes" / contig, out=out, seed=seed, models=models)
     else:
-        simulate.simulate(asked, models, seed, parts=part or (), out=out)
+        simulate.simulate(asked, models, seed, parts=part or (), cells_from=cells or (), out=out)
     say(quiet, out)
 
 
-def _alone(others: dict[str, object]) -> None:
-    """Refuse options that mean nothing beside --person."""
+def _alone(others: dict[str, object], beside: str = "--person") -> None:
+    """Refuse options that mean nothing beside another one."""
     from genesim.errors import ConfigError
 
     given = [name for name, value in others.items() if value]
     if given:
-        raise ConfigError(
-            f"{', '.join(given)} cannot go with it", where="--person", remedy="leave out one or the other"
-        )
+        raise ConfigError(f"{', '.join(given)} cannot go with it", where=beside, remedy="leave out one or the other")
 
 
 def _person(

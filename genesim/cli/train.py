@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genesim.cli.options import Config, DryRun, Out, Quiet, Seed, begin, planned, say
+from genesim.cli.options import Config, DryRun, Out, Quiet, Seed, begin, planned, say, shard_of
 from genesim.errors import ConfigError
 
 if TYPE_CHECKING:
+    from genesim.config.model import ModelsConfig
     from genesim.config.perturbation import PerturbationRun
 
 
@@ -21,8 +22,16 @@ def run(
     config: Config = None,
     contig: Annotated[str | None, typer.Option(help="Haplotypes of this contig only.")] = None,
     checkpoints: Annotated[Path | None, typer.Option(help="Folder to resume a killed training from.")] = None,
-    shard: Annotated[str | None, typer.Option(help="k/n: fit the k-th of n shards of the haplotypes only.")] = None,
-    join: Annotated[list[Path] | None, typer.Option(help="Join these shards of a haplotype model; repeat it.")] = None,
+    init: Annotated[
+        bool, typer.Option("--init", help="Effects: only learn what all genes share, into a study.")
+    ] = False,
+    study: Annotated[
+        Path | None, typer.Option(help="Study that --init wrote, for --shard and --join of effects.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="k/n: fit the k-th of n shards of haplotypes or effects only.")
+    ] = None,
+    join: Annotated[list[Path] | None, typer.Option(help="Join these shards into the model; repeat it.")] = None,
     kinship: Annotated[
         Path | None, typer.Option(help="Donor x donor table of kinship (TSV, CSV or parquet), for effects.")
     ] = None,
@@ -34,12 +43,20 @@ def run(
     settings, seed = begin(config, seed, quiet)
     if model not in (known := [*type(settings.models).model_fields, "perturbation"]):
         raise ConfigError(f"no model is called {model!r}", where="train", remedy=f"choose among {', '.join(known)}")
-    if join and model != "haplotypes":
-        raise ConfigError("only haplotypes are fitted in shards", where="--join", remedy="train haplotypes --join ...")
+    if (join or shard) and model not in ("haplotypes", "effects"):
+        raise ConfigError(
+            f"{model} is not fitted in shards", where="--join, --shard", remedy="train haplotypes or effects"
+        )
+    if (init or study) and model != "effects":
+        raise ConfigError("only effects have a study", where="--init, --study", remedy="train effects --init ...")
     if kinship and model != "effects":
         raise ConfigError("only effects use kinship", where="--kinship", remedy="train effects --kinship ...")
     if model == "perturbation":
         _perturbation(settings.perturbation, cohort, out, seed, dry_run, quiet)
+        return
+    if model == "effects" and (init or study or shard or join):
+        _effects(settings.models, cohort, out, seed, kinship, init, study, shard, join, dry_run)
+        say(quiet, out)
         return
     if cohort is None and not join:
         raise ConfigError("no cohort is given", where="train", remedy="--cohort DIRECTORY")
@@ -50,7 +67,7 @@ def run(
     if join:
         join_haplotypes(join, out=out)
     elif cohort is not None:
-        part = _shard(shard) if shard else None
+        part = shard_of(shard) if shard else None
         train(
             model,
             cohort,
@@ -80,12 +97,41 @@ def _perturbation(
     say(quiet, out)
 
 
-def _shard(text: str) -> tuple[int, int]:
-    """`2/5` as (1, 5)."""
-    try:
-        number, total = (int(part) for part in text.split("/"))
-    except ValueError:
-        number, total = 0, 0
-    if not 1 <= number <= total:
-        raise ConfigError(f"{text!r} is no shard", where="--shard", remedy="give k/n with k from 1 to n, as 2/5")
-    return number - 1, total
+def _effects(
+    models: ModelsConfig,
+    cohort: Path | None,
+    out: Path,
+    seed: int,
+    kinship: Path | None,
+    init: bool,
+    study: Path | None,
+    shard: str | None,
+    join: list[Path] | None,
+    dry_run: bool,
+) -> None:
+    """init, partition (--study --shard) and finalise (--study --join) of the effects."""
+    if cohort is None:
+        raise ConfigError("no cohort is given", where="train effects", remedy="--cohort DIRECTORY")
+    steps = [name for name, given in (("--init", init), ("--shard", shard), ("--join", join)) if given]
+    if len(steps) != 1 or (study is None) != init:
+        raise ConfigError(
+            f"{' and '.join(steps) or '--study'} {'with' if study else 'without'} --study is no step",
+            where="train effects",
+            remedy="give --init; or --study with --shard k/n; or --study with --join of every shard",
+        )
+    part = shard_of(shard) if shard else None
+    task = {
+        "--init": "learn what genes share",
+        "--shard": f"fit shard {shard}",
+        "--join": f"join {len(join or ())} shards",
+    }
+    if planned(dry_run, f"{task[steps[0]]} of effects on {cohort}", out):
+        return
+    from genesim.pipeline import train_shards
+
+    if study is None:
+        train_shards.init_effects(cohort, out=out, config=models, seed=seed, kinship=kinship)
+    elif part is not None:
+        train_shards.train_effects_part(cohort, study, shard=part, out=out)
+    else:
+        train_shards.join_effects(cohort, study, join or (), out=out)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, PositiveInt, model_validator
 
+from genesim import rng
 from genesim.config.base import Record, load, parse, read_yaml
 from genesim.config.evaluate import EvaluateConfig
 from genesim.config.inputs import InputsConfig
@@ -55,6 +56,19 @@ class Pathvars(Record):
         }
 
 
+class WorkflowConfig(Record):
+    """Into how many jobs the workflow scatters its heavy steps. No number changes a result."""
+
+    effect_shards: PositiveInt = 1
+    """Jobs that fit the genes' effects, after one that learns what genes share (batches of
+    `models.effects.gene_minibatch` genes are dealt to them)."""
+    cell_shards: PositiveInt = 1
+    """Jobs that draw the simulated cells, in whole chunks of 2,048."""
+    replicates: PositiveInt = 1
+    """Simulations of the scenario, each evaluated: the first with the run's seed, the others with seeds derived from
+    it; `<results>/replicates/scores.parquet` has all scores."""
+
+
 class RunConfig(Record):
     """One run from raw files to the report."""
 
@@ -71,12 +85,17 @@ class RunConfig(Record):
     rest of the run."""
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
+    workflow: WorkflowConfig = WorkflowConfig()
 
     @model_validator(mode="after")
     def _one_source(self) -> RunConfig:
         if self.example is not None and self.inputs is not None:
             raise ValueError("set either 'example' or 'inputs', not both")
         return self
+
+    def replicate_seeds(self) -> dict[int, int]:
+        """Seed of every replicate after the first, by its number."""
+        return {i: rng.seed(self.seed, "replicate", i) for i in range(2, self.workflow.replicates + 1)}
 
     def resolved_scenario(self) -> Scenario:
         """The scenario, read from its file where it is given by path."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,42 +12,23 @@ import pandas as pd
 
 from genesim.config.base import parse
 from genesim.config.model import EffectConfig
-from genesim.console import log
 from genesim.data.effect_table import EffectTable, read_effect_table
 from genesim.data.genotypes.record import Genotypes
 from genesim.errors import ArtefactError, ConditionError, TrainingError
-from genesim.estimators.effect_donor_variance import donor_sd
 from genesim.estimators.effect_from_table import from_table_parts
-from genesim.estimators.effect_inputs import (
-    ALL,
-    DonorExpression,
-    Scale,
-    allele_means,
-    cis_windows,
-    dosages,
-    match_donors,
-    match_genes,
-    mean_imputed,
-    numeric_covariates,
-    pseudobulk,
-    read_donor_expression,
-)
-from genesim.estimators.effect_prior import EffectPrior, resolve_prior, with_learned_curve, with_table_sizes
-from genesim.estimators.effect_structure import Kinship, donor_structure
+from genesim.estimators.effect_inputs import ALL, Scale, dosages, mean_imputed
+from genesim.estimators.effect_prior import EffectPrior, resolve_prior, with_table_sizes
+from genesim.estimators.effect_structure import Kinship
+from genesim.estimators.effect_study import EffectPart, EffectStudy, fit_part, init_study, place_prior, sites_of
 from genesim.estimators.effect_tables import effect_table, egene_table, sample_table
 from genesim.models.catalog import card
 from genesim.models.effects.draws import DRAWN_NULL, SharedPrior
-from genesim.models.effects.kinship import fit_heritability
-from genesim.models.effects.marginal import tss_curve_of
 from genesim.models.effects.posterior import EffectPosterior, genetic_values
-from genesim.models.effects.problem import orthonormal_covariates
-from genesim.models.effects.response import count_response, hidden_factors, linear_response, log2_response
-from genesim.models.effects.scan import fit_types
+from genesim.models.effects.shards import merge_posteriors, merge_shared
 from genesim.provenance.record import Provenance
 from genesim.train.store import load_model, save_model
 
 KIND = "effects"
-MIN_DOF = 8
 FORMAT = 2
 """Of saved models; 2 has the probability that an effect exists."""
 
@@ -65,24 +47,6 @@ class EffectPrediction:
     low: pd.DataFrame
     high: pd.DataFrame
     n_absent_variants: int
-
-
-def _responses(
-    expression: DonorExpression, scale: Scale, covariates: np.ndarray, config: EffectConfig, min_cells: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Response, weight, and covariates (orthonormal, factors included) of one cell type."""
-    present = (expression.n_cells >= min_cells) & (expression.library > 0)
-    if scale == "counts":
-        response, weight = count_response(expression.values, expression.library, present)
-        depth = np.log(np.where(present, expression.library, 1.0))
-        covariates = np.column_stack([covariates, depth])
-    elif scale == "linear":
-        response, weight = linear_response(expression.values, present)
-    else:
-        response, weight = log2_response(expression.values, present)
-    known = orthonormal_covariates(covariates, present)
-    factors, _ = hidden_factors(response, weight, known, config.n_factors)
-    return response, weight, orthonormal_covariates(np.column_stack([covariates, factors]), present)
 
 
 class EffectModel:
@@ -169,104 +133,54 @@ class EffectModel:
                 the prior that does not fit.
             TrainingError: No gene has a usable variant in its window.
         """
-        config = config or EffectConfig()
-        adata, donor = read_donor_expression(expression, donor_key, labels_key, bulk, scale, layer)
-        donors = match_donors(donor.unique().tolist(), geno.donors.tolist())
-        columns = geno.donors.astype(str).get_indexer(pd.Index(donors))
-        contigs = list(dict.fromkeys(geno.variants["contig"].astype(str)))
-        located = match_genes(genes, adata.var, contigs)
-        mean = allele_means(geno, columns)
-        frequency = mean / 2
-        usable = np.minimum(frequency, 1 - frequency) >= config.min_maf
-        windows = cis_windows(located, geno.variants, usable, config.window)
-        if not any(len(w) for w in windows):
-            raise TrainingError(
-                f"no gene has a variant with MAF >= {config.min_maf} within {config.window} bp of its TSS",
-                where="genotypes",
-                remedy="check that genes and genotypes use one genome build, or widen effects.window",
-            )
-        structure = donor_structure(geno, columns, donors, kinship, config)
-        numbers = numeric_covariates(covariates, donors)
-        if structure.components.shape[1]:  # else nothing is touched, not even the order in memory
-            numbers = np.column_stack([numbers, structure.components])
+        study = init_study(
+            expression,
+            geno,
+            genes,
+            donor_key=donor_key,
+            labels_key=labels_key,
+            covariates=covariates,
+            kinship=kinship,
+            layer=layer,
+            bulk=bulk,
+            scale=scale,
+            config=config,
+            prior=prior,
+            seed=seed,
+        )
+        return cls.join(study, [fit_part(study, geno, prior=prior)], geno, prior)
 
-        labels: list[str] = []
-        rows: dict[str, np.ndarray | None] = {ALL: None}
-        if labels_key is not None:
-            label = adata.obs[labels_key].astype(str).to_numpy()
-            labels = sorted(set(label))
-            rows |= {name: label == name for name in labels}
-        prepared = {}
-        for name, chosen in rows.items():
-            cells = pseudobulk(adata, donor, donors, located.index, chosen)
-            if scale != "counts":
-                cells = replace(cells, library=np.ones(len(donors)))
-            response, weight, basis = _responses(cells, scale, numbers, config, 1 if bulk else config.min_cells)
-            n_present = int((weight > 0).any(0).sum())
-            if n_present - basis.shape[1] < MIN_DOF:
-                log.info("cis effects: cell type %s has %d donors, too few to fit", name, n_present)
-                continue
-            n_silent = int((weight <= 0).all(1).sum())
-            if n_silent:
-                log.info("cis effects: in cell type %s too few donors express %d genes to test them", name, n_silent)
-            prepared[name] = (response, weight, basis)
-        if not prepared:
-            raise TrainingError(
-                f"no cell type has enough donors ({len(donors)} donors, {numbers.shape[1]} covariates)",
-                where="expression",
-                remedy="use fewer covariates or lower effects.min_cells",
-            )
+    @classmethod
+    def join(
+        cls, study: EffectStudy, parts: Sequence[EffectPart], geno: Genotypes, prior: EffectPrior | None = None
+    ) -> EffectModel:
+        """The model of its parts, which may have been fitted by other jobs: the same whatever their number.
 
-        def dosage_of(index: np.ndarray) -> np.ndarray:
-            return mean_imputed(dosages(geno.alleles[index][:, columns]), mean[index])
+        Args:
+            study: From `init_study`.
+            parts: From `fit_part`, in any order.
+            geno: Genotypes that the study was made of.
+            prior: As it was given to `init_study`.
 
-        variants = geno.variants[["contig", "start", "ref", "alt"]].assign(frequency=frequency)
-        given = resolve_prior(prior, config.prior)
-        placed = None if given is None else given.place(located, variants, geno.contig_lengths, labels)
-        if placed is not None and placed.curve is None and placed.settings.tss == "learn":
-            # Of all cells where they can be fitted: most donors, and one curve for every cell type.
-            y, w, basis = prepared.get(ALL, next(iter(prepared.values())))
-            distance = [placed.distances(g, window) for g, window in enumerate(windows)]
-            placed = with_learned_curve(placed, *tss_curve_of(y, w, basis, windows, distance, dosage_of, config))
-        rank = max(basis.shape[1] for _, _, basis in prepared.values())
-        families = structure.families
-        heritability = {}
-        if families is not None:
-            for name, (response, weight, basis) in prepared.items():
-                heritability[name] = fit_heritability(response, weight, basis, families)
-                log.info("cis effects, %s: mixed model, h2 %.2f on average", name, heritability[name].mean())
-        together = [name for name in prepared if name != ALL]
-        groups = [together] if config.share and together else [[name] for name in together]
+        Raises:
+            TrainingError: A part is lacking, or they are not of this study.
+        """
+        parts = _checked_parts(study, parts)
+        sites = sites_of(geno, study.donors, study.genes, study.config)
         posteriors: dict[str, EffectPosterior] = {}
         shared = []
-        for group in ([ALL] if ALL in prepared else []), *groups:
-            if not group:
-                continue
-            found, learned = fit_types(
-                np.stack([prepared[name][0] for name in group]),
-                np.stack([prepared[name][1] for name in group]),
-                np.stack([np.pad(b, ((0, 0), (0, rank - b.shape[1]))) for b in (prepared[name][2] for name in group)]),
-                windows,
-                dosage_of,
-                config,
-                f"cis effects, {', '.join(group)}",
-                seed,
-                families,
-                np.stack([heritability[name] for name in group]) if families is not None else None,
-                prior_of=None if placed is None else [placed.of(name) for name in group],
-            )
-            posteriors |= dict(zip(group, found, strict=True))
-            shared.append((group, learned))
-        deviations = None if bulk else donor_sd(adata, donor, {name: rows[name] for name in prepared})
-        settings, inputs = config.model_dump(mode="json") | {"donors": structure.report}, {}
-        if given is not None and placed is not None:
-            shown = {"prior": given.settings.model_dump(mode="json"), "prior_report": placed.report}
-            settings, inputs = settings | shown, given.inputs
-            if placed.settings.sizes:
-                posteriors = {name: with_table_sizes(p, placed, name) for name, p in posteriors.items()}
-                shared = []  # the table speaks of each type alone: sizes of a draw no longer vary together
-        provenance = Provenance("train effects", seed, settings, inputs)
-        return cls(located, *_compacted(variants, posteriors), labels, config, provenance, shared, deviations)
+        for g, group in enumerate(study.groups):
+            genes = [part.genes[g] for part in parts]
+            for i, name in enumerate(group):
+                posteriors[name] = merge_posteriors(genes, [part.posteriors[g][i] for part in parts])
+            shared.append((group, merge_shared(genes, [part.shared[g] for part in parts])))
+        placed = place_prior(resolve_prior(prior, study.config.prior), study, sites, geno)
+        if placed is not None and placed.settings.sizes:
+            posteriors = {name: with_table_sizes(p, placed, name) for name, p in posteriors.items()}
+            shared = []  # the table speaks of each type alone: sizes of a draw no longer vary together
+        provenance = Provenance("train effects", study.seed, study.settings, study.inputs)
+        compacted = _compacted(sites.variants, posteriors)
+        return cls(study.genes, *compacted, study.labels, study.config, provenance, shared, study.donor_sd)
 
     @classmethod
     def from_table(
@@ -460,3 +374,22 @@ def _compacted(
         for name, p in posteriors.items()
     }
     return variants.iloc[used], renumbered
+
+
+def _checked_parts(study: EffectStudy, parts: Sequence[EffectPart]) -> list[EffectPart]:
+    """The parts in their order.
+
+    Raises:
+        TrainingError: A part is lacking or stands twice, or they are not of this study.
+    """
+    where, remedy = "effects", "fit every part once, with the study that is given"
+    if any(part.study != study.digest for part in parts):
+        raise TrainingError("a part was fitted under another study", where=where, remedy=remedy)
+    totals = {part.shard[1] for part in parts}
+    if len(totals) != 1:
+        raise TrainingError(f"parts are of {sorted(totals)} parts in all", where=where, remedy=remedy)
+    numbers, total = [part.shard[0] for part in parts], totals.pop()
+    if sorted(numbers) != list(range(total)):
+        shown = ", ".join(str(number + 1) for number in sorted(numbers))
+        raise TrainingError(f"parts {shown} of {total} are given", where=where, remedy=remedy)
+    return sorted(parts, key=lambda part: part.shard)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -76,18 +77,8 @@ def train_haplotypes(
     )
 
 
-def train_effects(cohort: Cohort, config: ModelsConfig, seed: int, kinship: pd.DataFrame | None = None) -> EffectModel:
-    """cis effects of the training donors that have both cells and genotypes; or those of a table alone."""
-    genes = cohort.genes[cohort.genes["contig"] != ""]
-    if config.effects.method == "table":
-        if config.effects.prior.table is None:
-            raise ConfigError(
-                "the effect model is to be made of a table, and none is given",
-                where="models.effects.prior.table",
-                remedy="name the table, or set models.effects.method to 'cells'",
-            )
-        geno = cohort.genotypes_of("train")
-        return EffectModel.from_table(config.effects.prior.table, geno, genes, config=config.effects, seed=seed)
+def _effect_inputs(cohort: Cohort, config: ModelsConfig, kinship: pd.DataFrame | None) -> dict[str, Any]:
+    """Arguments of the effects' fit: the training donors that have both cells and genotypes."""
     across = twins_across(cohort.genotypes, cohort.donors["split"])
     if across:
         log.warning(
@@ -96,23 +87,35 @@ def train_effects(cohort: Cohort, config: ModelsConfig, seed: int, kinship: pd.D
             len(across),
             ", ".join(" and ".join(pair) for pair in across[:5]),
         )
-    cells = cohort.cells_of("train")
     covariates = pd.get_dummies(
         cohort.donors.loc[cohort.donors["has_cells"], ["ancestry", "sex"]].astype(str),
         drop_first=True,
         dtype=float,
     )
-    return EffectModel.fit(
-        cells,
-        cohort.genotypes_of("train"),
-        genes,
-        donor_key="donor",
-        labels_key=cohort.info["inputs"]["labels_key"],
-        covariates=covariates,
-        kinship=kinship,
-        config=config.effects,
-        seed=seed,
-    )
+    return {
+        "expression": cohort.cells_of("train"),
+        "geno": cohort.genotypes_of("train"),
+        "genes": cohort.genes[cohort.genes["contig"] != ""],
+        "donor_key": "donor",
+        "labels_key": cohort.info["inputs"]["labels_key"],
+        "covariates": covariates,
+        "kinship": kinship,
+        "config": config.effects,
+    }
+
+
+def train_effects(cohort: Cohort, config: ModelsConfig, seed: int, kinship: pd.DataFrame | None = None) -> EffectModel:
+    """cis effects of the training donors that have both cells and genotypes; or those of a table alone."""
+    if config.effects.method == "table":
+        if config.effects.prior.table is None:
+            raise ConfigError(
+                "the effect model is to be made of a table, and none is given",
+                where="models.effects.prior.table",
+                remedy="name the table, or set models.effects.method to 'cells'",
+            )
+        geno, genes = cohort.genotypes_of("train"), cohort.genes[cohort.genes["contig"] != ""]
+        return EffectModel.from_table(config.effects.prior.table, geno, genes, config=config.effects, seed=seed)
+    return EffectModel.fit(**_effect_inputs(cohort, config, kinship), seed=seed)
 
 
 def train(

@@ -35,6 +35,14 @@ class CellSource(Protocol):
         ...
 
 
+def shard_rows(n_cells: int, shard: tuple[int, int]) -> slice:
+    """Cells of the k-th (from 0) of n shards, `shard` being `(k, n)`: whole chunks, so that no draw depends on it."""
+    number, total = shard
+    n_chunks = -(-n_cells // CHUNK)
+    first, last = (min(CHUNK * (n_chunks * k // total), n_cells) for k in (number, number + 1))
+    return slice(first, last)
+
+
 Shift = Callable[[slice], tuple[np.ndarray | slice, Float[np.ndarray, "cell column"]]]
 """Of a slice of the cells: columns (genes) and the log2 fold changes that are planted there."""
 
@@ -72,9 +80,12 @@ class CellPlan:
     pseudo_trans: bool
     seed: int
 
-    def _chunks(self, label: str) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
-        """Of each chunk: its rows, learned rates, library sizes, and factors on the rates."""
-        for first in progress(range(0, len(self.obs), CHUNK), label):
+    def _chunks(
+        self, label: str, of: slice | None = None
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+        """Of each chunk (of the cells `of`): its rows, learned rates, library sizes, and factors on the rates."""
+        of = of or slice(0, len(self.obs))
+        for first in progress(range(of.start, of.stop, CHUNK), label):
             rows = slice(first, min(first + CHUNK, len(self.obs)))
             rates, library = self.source.draw_rates(self.obs.iloc[rows], self.seed, first)
             change = np.exp2(self.base(rows))
@@ -85,10 +96,15 @@ class CellPlan:
                 change /= (rates * change).sum(axis=1, keepdims=True, dtype=np.float64).astype(change.dtype)
             yield rows, rates, self.library_size_scale * library, change
 
-    def draw(self) -> tuple[sparse.csr_matrix, Float[np.ndarray, " cell"]]:
-        """Counts int32 [cell, gene], and library sizes: what total would be expected without planted changes."""
-        parts, libraries = [], []
-        for rows, rates, library, change in self._chunks("simulating cells"):
+    def draw(self, shard: tuple[int, int] = (0, 1)) -> tuple[sparse.csr_matrix, Float[np.ndarray, " cell"]]:
+        """Counts int32 [cell, gene], and library sizes: what total would be expected without planted changes.
+
+        Args:
+            shard: Only the cells of `shard_rows`; the shards stacked are the whole draw, bit for bit.
+        """
+        parts = [sparse.csr_matrix((0, len(self.source.genes)), dtype=np.int32)]
+        libraries = [np.zeros(0)]
+        for rows, rates, library, change in self._chunks("simulating cells", shard_rows(len(self.obs), shard)):
             given = self.obs.iloc[rows]
             parts.append(self.source.draw_counts(rates, library, given, self.seed, rows.start, change))
             libraries.append(np.asarray(library, np.float64))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from genesim.provenance.manifest import verify_manifest
+from genesim.provenance.run_log import read_run_log
 
 OUTPUTS = [
     "example/cells.h5ad",
@@ -70,13 +71,28 @@ def test_every_job_leaves_whole_outputs_a_log_and_a_benchmark(tiny_run: Path) ->
     assert [name for name in OUTPUTS if not (results / name).stat().st_size] == []
     for name in ARTEFACTS:
         verify_manifest(results / name)
-    assert sorted(p.stem for p in (results / "logs").iterdir()) == sorted(JOBS)
+    assert sorted(p.stem for p in (results / "logs").glob("*.log")) == sorted(JOBS)
     assert sorted(p.stem for p in (results / "benchmarks").iterdir()) == sorted(JOBS)
-    logs = "".join(p.read_text() for p in (results / "logs").iterdir())
+    logs = "".join(p.read_text() for p in (results / "logs").glob("*.log"))
     assert "Traceback" not in logs
     assert "RuntimeWarning" not in logs
     left = [str(p) for p in results.rglob(".tmp-*")] + list(map(str, (results / "checkpoints").glob("*/*")))
     assert left == []
+
+
+def test_one_log_has_every_command_with_its_time_and_memory(tiny_run: Path) -> None:
+    commands, n_broken = read_run_log(tiny_run / "results" / "logs" / "run.jsonl")
+    assert n_broken == 0
+    assert [c["state"] for c in commands] == ["ended"] * len(JOBS)
+    verbs = [c["command"][0] for c in commands]
+    assert sorted(set(verbs)) == ["evaluate", "example", "prepare", "report", "simulate", "train"]
+    assert (verbs.count("train"), verbs.count("prepare"), verbs.count("simulate")) == (4, 3, 3)
+    for one in commands:
+        assert one["cpu_s"] > 0
+        assert 0 < one["wall_s"] < 3600
+        assert 50 < one["peak_rss_mib"] < 6000
+        assert one["seed"] == 0
+        assert "jax" in one["versions"]
 
 
 def test_a_second_run_has_nothing_to_do(tiny_run: Path, workflow: Any, tiny_config: dict[str, Any]) -> None:

@@ -26,6 +26,8 @@ RULES = {
     "evaluate",
     "report",
 }
+SCATTERED_RULES = {"train_haplotypes_shard", "train_effects_init", "train_effects_shard", "simulate_cells"}
+REPLICATE_RULES = {"simulate_replicate", "evaluate_replicate", "replicate_scores"}
 PERTURBATION_RULES = {"train_perturbation", "perturb", "perturbation_effects"}
 
 
@@ -118,7 +120,7 @@ def test_a_missing_input_is_named(tmp_path: Path) -> None:
 
 def test_every_rule_declares_what_a_cluster_and_a_reader_need() -> None:
     blocks = rule_blocks()
-    assert set(blocks) == RULES | {"train_haplotypes_shard", *PERTURBATION_RULES}
+    assert set(blocks) == RULES | SCATTERED_RULES | REPLICATE_RULES | PERTURBATION_RULES
     for name, block in blocks.items():
         for directive in ("output", "log", "benchmark", "conda", "threads", "resources", "shell"):
             assert re.search(rf"^ +{directive}:$|^ +{directive}: \S", block, re.M), f"{name} has no {directive}"

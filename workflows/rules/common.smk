@@ -1,5 +1,6 @@
 # Wiring only: what the rules share. Logic lives in the package.
 import json
+import os
 import re
 from pathlib import Path
 
@@ -12,11 +13,21 @@ except ConfigError as error:
     raise WorkflowError(str(error)) from error
 PATHS = RUN.pathvars.resolved()
 RESULTS = PATHS["results"]
+# Every command's start and end, its time and memory, in one file; a job on another node reads this line again.
+os.environ.setdefault("GENESIM_RUN_LOG", f"{PATHS['logs']}/run.jsonl")
 CONTIGS = [] if INPUTS is None else list(INPUTS.contigs)
 PERTURBATIONS = {} if RUN.perturbation is None else RUN.perturbation.requests()
 
+REPLICATES = RUN.replicate_seeds() if INPUTS is not None else {}
+
+
+scattergather:
+    effects=RUN.workflow.effect_shards,
+    cells=RUN.workflow.cell_shards,
+
 
 wildcard_constraints:
+    replicate=r"\d+",
     contig="|".join(map(re.escape, CONTIGS)) or "none",
     shard=r"\d+",
     perturbation="|".join(map(re.escape, PERTURBATIONS)) or "none",
@@ -34,9 +45,19 @@ def folder(path, level=1):
     return str(Path(path).parents[level - 1])
 
 
+def options(name, manifests):
+    """An option repeated for every artefact, given their manifests."""
+    return [text for path in manifests for text in (name, folder(path))]
+
+
 def parts_of(manifests):
     """Options that name the parts of a scattered step."""
-    return [text for path in manifests for text in ("--part", folder(path))]
+    return options("--part", manifests)
+
+
+def shard_of(wildcards):
+    """`k/n` of a scattered job, as the command line has it."""
+    return wildcards.scatteritem.replace("-of-", "/")
 
 
 def models_section(name):

@@ -104,28 +104,111 @@ else:
             " --out {params.out:q} --contig {wildcards.contig:q} --checkpoints {params.checkpoints:q} > {log:q} 2>&1"
 
 
-rule train_effects:
-    input:
-        cohort="<results>/cohort/manifest.sha256",
-        kinship=[str(INPUTS.kinship)] if INPUTS.kinship else [],
-        priors=[str(path) for path in RUN.models.effects.prior.files.values()],
-    output:
-        "<results>/models/effects/manifest.sha256",
-    log:
-        "<logs>/train_effects.log",
-    benchmark:
-        "<benchmarks>/train_effects.tsv"
-    conda:
-        "../envs/genesim.yaml"
-    threads: 1
-    resources:
-        mem_mb=lambda wildcards, attempt: 6000 * attempt,
-        runtime=120,
-    params:
-        config=models_section("effects"),
-        cohort=lambda wildcards, input: folder(input.cohort),
-        kinship=["--kinship", str(INPUTS.kinship)] if INPUTS.kinship else [],
-        out=lambda wildcards, output: folder(output[0]),
-    shell:
-        "genesim train effects --config {params.config:q} --cohort {params.cohort:q}"
-        " --out {params.out:q} {params.kinship:q} > {log:q} 2>&1"
+if RUN.workflow.effect_shards > 1 and RUN.models.effects.method == "cells":
+
+    rule train_effects_init:
+        input:
+            cohort="<results>/cohort/manifest.sha256",
+            kinship=[str(INPUTS.kinship)] if INPUTS.kinship else [],
+            priors=[str(path) for path in RUN.models.effects.prior.files.values()],
+        output:
+            "<results>/parts/effects/study/manifest.sha256",
+        log:
+            "<logs>/train_effects_init.log",
+        benchmark:
+            "<benchmarks>/train_effects_init.tsv"
+        conda:
+            "../envs/genesim.yaml"
+        threads: 1
+        resources:
+            mem_mb=lambda wildcards, attempt: 6000 * attempt,
+            runtime=120,
+        params:
+            config=models_section("effects"),
+            cohort=lambda wildcards, input: folder(input.cohort),
+            kinship=["--kinship", str(INPUTS.kinship)] if INPUTS.kinship else [],
+            out=lambda wildcards, output: folder(output[0]),
+        shell:
+            "genesim train effects --init --config {params.config:q} --cohort {params.cohort:q}"
+            " --out {params.out:q} {params.kinship:q} > {log:q} 2>&1"
+
+    rule train_effects_shard:
+        input:
+            cohort="<results>/cohort/manifest.sha256",
+            study="<results>/parts/effects/study/manifest.sha256",
+        output:
+            "<results>/parts/effects/{scatteritem}/manifest.sha256",
+        log:
+            "<logs>/train_effects.{scatteritem}.log",
+        benchmark:
+            "<benchmarks>/train_effects.{scatteritem}.tsv"
+        conda:
+            "../envs/genesim.yaml"
+        threads: 1
+        resources:
+            mem_mb=lambda wildcards, attempt: 6000 * attempt,
+            runtime=120,
+        params:
+            cohort=lambda wildcards, input: folder(input.cohort),
+            study=lambda wildcards, input: folder(input.study),
+            shard=lambda wildcards: shard_of(wildcards),
+            out=lambda wildcards, output: folder(output[0]),
+        shell:
+            "genesim train effects --cohort {params.cohort:q} --study {params.study:q}"
+            " --shard {params.shard:q} --out {params.out:q} > {log:q} 2>&1"
+
+    rule train_effects:
+        input:
+            cohort="<results>/cohort/manifest.sha256",
+            study="<results>/parts/effects/study/manifest.sha256",
+            parts=gather.effects(
+                "<results>/parts/effects/{scatteritem}/manifest.sha256"
+            ),
+        output:
+            "<results>/models/effects/manifest.sha256",
+        log:
+            "<logs>/train_effects.log",
+        benchmark:
+            "<benchmarks>/train_effects.tsv"
+        conda:
+            "../envs/genesim.yaml"
+        threads: 1
+        resources:
+            mem_mb=lambda wildcards, attempt: 6000 * attempt,
+            runtime=30,
+        params:
+            cohort=lambda wildcards, input: folder(input.cohort),
+            study=lambda wildcards, input: folder(input.study),
+            parts=lambda wildcards, input: options("--join", input.parts),
+            out=lambda wildcards, output: folder(output[0]),
+        shell:
+            "genesim train effects --cohort {params.cohort:q} --study {params.study:q}"
+            " {params.parts:q} --out {params.out:q} > {log:q} 2>&1"
+
+else:
+
+    rule train_effects:
+        input:
+            cohort="<results>/cohort/manifest.sha256",
+            kinship=[str(INPUTS.kinship)] if INPUTS.kinship else [],
+            priors=[str(path) for path in RUN.models.effects.prior.files.values()],
+        output:
+            "<results>/models/effects/manifest.sha256",
+        log:
+            "<logs>/train_effects.log",
+        benchmark:
+            "<benchmarks>/train_effects.tsv"
+        conda:
+            "../envs/genesim.yaml"
+        threads: 1
+        resources:
+            mem_mb=lambda wildcards, attempt: 6000 * attempt,
+            runtime=120,
+        params:
+            config=models_section("effects"),
+            cohort=lambda wildcards, input: folder(input.cohort),
+            kinship=["--kinship", str(INPUTS.kinship)] if INPUTS.kinship else [],
+            out=lambda wildcards, output: folder(output[0]),
+        shell:
+            "genesim train effects --config {params.config:q} --cohort {params.cohort:q}"
+            " --out {params.out:q} {params.kinship:q} > {log:q} 2>&1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -257,6 +258,109 @@ def _scales(scale: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return np.where(seen, scale, np.where(seen.any(0), others, 1.0))
 
 
+@dataclass(frozen=True)
+class TypesData:
+    """What all genes are fitted from, in all types at once; see `fit_genes`, with a leading axis of types."""
+
+    response: np.ndarray
+    weight: np.ndarray
+    covariates: np.ndarray
+    windows: Sequence[np.ndarray]
+    dosage_of: Callable[[np.ndarray], np.ndarray]
+    config: EffectConfig
+    families: Families | None = None
+    heritability: np.ndarray | None = None
+    prior_of: Sequence[PriorOf] | None = None
+
+    @property
+    def planned(self) -> list[tuple[np.ndarray, int, int]]:
+        """The batches of genes; they are the same for every shard, so that no result depends on the shards."""
+        n_types, _, n_donors = self.response.shape
+        return list(batches(self.windows, n_donors, self.config.gene_minibatch, n_types))
+
+    @property
+    def genes_at_once(self) -> int:
+        return 1 if jax.default_backend() == "cpu" else self.config.gene_minibatch
+
+    def problem(self, batch: tuple[np.ndarray, int, int]) -> EffectProblem:
+        genes, width, size = batch
+        return build_batch(
+            genes,
+            (width, size),
+            self.response,
+            self.weight,
+            self.covariates,
+            self.windows,
+            self.dosage_of,
+            self.families,
+            self.heritability,
+            self.prior_of,
+        )
+
+
+def learn_types(data: TypesData, correlated_noise: bool = True) -> EffectMixture:
+    """The prior that all genes share, learned from genes spread over all batches."""
+    planned = data.planned
+    every = max(1, round(sum(len(genes) for genes, _, _ in planned) / _GENES_LEARNED))
+    teachers = planned[every // 2 :: every] or planned
+    return learn_mixture(
+        lambda: map(data.problem, teachers),
+        len(data.response),
+        genes_at_once=data.genes_at_once,
+        correlated_noise=correlated_noise,
+    )
+
+
+def fit_shard(
+    data: TypesData,
+    mixture: EffectMixture,
+    description: str = "cis effects",
+    seed: int = 0,
+    shard: tuple[int, int] = (0, 1),
+) -> tuple[np.ndarray, list[EffectPosterior], SharedPrior]:
+    """SuSiE, under a prior that was learned, on every n-th batch of the genes from the k-th: `shard` is (k, n).
+
+    Returns:
+        The genes fitted, the posterior of each type, with common rows, and what draws of several types need. Arrays
+        have a place for every gene; those of another shard's are empty (see `shards.merge_posteriors`).
+    """
+    n_types, n_genes, _ = data.response.shape
+    windows, weight, config = data.windows, data.weight, data.config
+    draw = rng.generator(seed, "effects", "permutations")
+    orders = [permutations(np.asarray((w > 0).any(0)), config.n_permutations, draw) for w in weight]
+    collected = _Collector(n_types, n_genes)
+    number, total = shard
+    mine = data.planned[number::total]
+    for genes, width, size in progress(mine, description):
+        problem = data.problem((genes, width, size))
+        at_once = min(data.genes_at_once, width)
+        fit = fit_susie(problem, mixture, n_effects=config.n_effects, genes_at_once=at_once)
+        filled = np.pad(genes, (0, width - len(genes)), mode="edge")
+        n_present = (weight[:, filled] > 0).sum(2)
+        r, p_values = np.zeros((n_types, width, size), np.float32), np.zeros((n_types, width))
+        for c in range(n_types):
+            of_type = jax.tree.map(lambda a, c=c: a[:, c], problem)
+            r[c] = marginal_correlation(of_type)
+            p_values[c] = gene_p_values(of_type, r[c], n_present[c], orders[c])
+        host_problem, host_fit = jax.tree.map(np.asarray, (problem, fit))
+        for i, gene in enumerate(genes):
+            one_problem, one_fit = jax.tree.map(lambda a, i=i: a[i], (host_problem, host_fit))
+            for c in range(n_types):
+                collected.test(
+                    c,
+                    int(gene),
+                    windows[gene],
+                    jax.tree.map(lambda a, c=c: a[c], one_problem),
+                    float(one_fit.residual_variance[c]),
+                    r[c, i],
+                    float(p_values[c, i]),
+                    int(n_present[c, i]),
+                )
+            collected.add(int(gene), windows[gene], one_problem, one_fit, config)
+    fitted = np.sort(np.concatenate([genes for genes, _, _ in mine])) if mine else np.zeros(0, np.int64)
+    return fitted, collected.posteriors(), collected.shared(mixture)
+
+
 def fit_types(
     response: np.ndarray,
     weight: np.ndarray,
@@ -281,53 +385,9 @@ def fit_types(
     Returns:
         The posterior of each type, with common rows, and what draws of several types need.
     """
-    n_types, n_genes, n_donors = response.shape
-    draw = rng.generator(seed, "effects", "permutations")
-    orders = [permutations(np.asarray((w > 0).any(0)), config.n_permutations, draw) for w in weight]
-    collected = _Collector(n_types, n_genes)
-    planned = list(batches(windows, n_donors, config.gene_minibatch, n_types))
-    at_once = 1 if jax.default_backend() == "cpu" else config.gene_minibatch
-
-    def problem_of(planned_batch: tuple[np.ndarray, int, int]) -> EffectProblem:
-        genes, width, size = planned_batch
-        return build_batch(
-            genes, (width, size), response, weight, covariates, windows, dosage_of, families, heritability, prior_of
-        )
-
-    every = max(1, round(sum(len(genes) for genes, _, _ in planned) / _GENES_LEARNED))
-    teachers = planned[every // 2 :: every] or planned
-    mixture = learn_mixture(
-        lambda: map(problem_of, teachers),
-        n_types,
-        genes_at_once=at_once,
-        correlated_noise=correlated_noise,
-    )
-    for genes, width, size in progress(planned, description):
-        problem = problem_of((genes, width, size))
-        fit = fit_susie(problem, mixture, n_effects=config.n_effects, genes_at_once=min(at_once, width))
-        filled = np.pad(genes, (0, width - len(genes)), mode="edge")
-        n_present = (weight[:, filled] > 0).sum(2)
-        r, p_values = np.zeros((n_types, width, size), np.float32), np.zeros((n_types, width))
-        for c in range(n_types):
-            of_type = jax.tree.map(lambda a, c=c: a[:, c], problem)
-            r[c] = marginal_correlation(of_type)
-            p_values[c] = gene_p_values(of_type, r[c], n_present[c], orders[c])
-        host_problem, host_fit = jax.tree.map(np.asarray, (problem, fit))
-        for i, gene in enumerate(genes):
-            one_problem, one_fit = jax.tree.map(lambda a, i=i: a[i], (host_problem, host_fit))
-            for c in range(n_types):
-                collected.test(
-                    c,
-                    int(gene),
-                    windows[gene],
-                    jax.tree.map(lambda a, c=c: a[c], one_problem),
-                    float(one_fit.residual_variance[c]),
-                    r[c, i],
-                    float(p_values[c, i]),
-                    int(n_present[c, i]),
-                )
-            collected.add(int(gene), windows[gene], one_problem, one_fit, config)
-    return collected.posteriors(), collected.shared(mixture)
+    data = TypesData(response, weight, covariates, windows, dosage_of, config, families, heritability, prior_of)
+    _, found, shared = fit_shard(data, learn_types(data, correlated_noise), description, seed)
+    return found, shared
 
 
 def fit_genes(
