@@ -155,6 +155,9 @@ def planted(panel: Panel, n_genes: int, seed: int) -> Iterator[Row]:
         half = 1.645 * fit.sd[at]
         inside = _inside(fit.mean[at] - half, fit.mean[at] + half, truth)
         yield "planted", setting, "90 % intervals of effects", float(inside.mean()), int(at.sum())
+        # Two effects in one stretch of LD can come out as one, of both sizes.
+        alone = np.array([len(effects[g]) == 1 for g in fit.gene[at]])
+        yield "planted", setting, "90 % intervals of lone effects", float(inside[alone].mean()), int(alone.sum())
         mean, sd = genetic_values(fit, panel.dosage[:, rows], panel.dosage[:, rows].mean(1))
         inside = _inside(mean - 1.645 * sd, mean + 1.645 * sd, value)[has_set]
         yield "planted", setting, "90 % intervals of genetic values", float(inside.mean()), inside.size
