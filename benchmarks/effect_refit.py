@@ -9,7 +9,7 @@ a share of them in one cell type only) and donors that deviate. Genes are put at
 - `fitted`: what the effect model and the cells of that cohort say.
 - `refitted`: the same of a cohort of new donors whose haplotypes, expression, effects and deviations are learned.
 - `floor`: another cohort of the declared scenario, with other donors' chances and other effects (two real studies).
-- `null`: the learned cohort with genotypes given to other donors.
+- `shuffled` (the null): the learned cohort with genotypes given to other donors.
 - `default`: new donors with effects of the default scenario in place of the learned ones (nothing fitted).
 - `truth`: what was declared, where it is a number.
 
@@ -181,7 +181,7 @@ def one_seed(base: Models, vcf: Path, n_cells: int, seed: int) -> Iterator[Row]:
     refitted = fit(again, genes)
     yield from summary("refitted", again, refitted)
     yield from agreement("refitted", fitted, refitted)
-    yield from summary("null", again, fit(again, genes, shuffled=True))
+    yield from summary("shuffled", again, fit(again, genes, shuffled=True))
     plain = cohort(learned, n, n_cells, drawn, effects={"random": {}}, donor_effects={})
     unfitted = fit(plain, genes)
     yield from summary("default", plain, unfitted)
