@@ -120,13 +120,16 @@ def predicted_effects(
     )
 
 
-def method_strip(table: pd.DataFrame, *, names: Mapping[str, str] | None = None) -> Figure:
+def method_strip(
+    table: pd.DataFrame, *, names: Mapping[str, str] | None = None, better: Mapping[str, str] | None = None
+) -> Figure:
     """Every method's place on every metric, from no change (0) to the ceiling (1).
 
     Args:
         table: Means over conditions; rows are methods ("no_change", "ceiling" and others), columns metrics. Metrics
             that do not tell the ceiling from no change are left out.
         names: Words for metrics and methods.
+        better: "higher" or "lower" by metric: one whose ceiling is worse than no change is left out.
 
     Raises:
         InputError: No "ceiling" or no "no_change" row.
@@ -137,7 +140,9 @@ def method_strip(table: pd.DataFrame, *, names: Mapping[str, str] | None = None)
     words = dict(names or {})
     low, high = table.loc["no_change"], table.loc["ceiling"]
     spread = (high - low).astype(float).abs()
-    shown = [c for c in table.columns if np.isfinite(spread[c]) and spread[c] > 1e-6]
+    signs = {"higher": 1.0, "lower": -1.0}
+    sign = pd.Series({c: signs.get(dict(better or {}).get(c, ""), np.sign(high[c] - low[c])) for c in table.columns})
+    shown = [c for c in table.columns if np.isfinite(spread[c]) and sign[c] * (high[c] - low[c]) > 1e-6]
     placed = (table[shown] - low[shown]) / (high[shown] - low[shown])
     methods = [m for m in table.index if m not in ("ceiling", "no_change") and placed.loc[m].notna().any()]
     # genesim is drawn last, on top.
@@ -155,7 +160,7 @@ def method_strip(table: pd.DataFrame, *, names: Mapping[str, str] | None = None)
             x = np.clip(placed.loc[method].to_numpy(float), floor, top)
             # A little apart, lest equal methods hide each other.
             offset = 0.5 * (i - (len(methods) - 1) / 2) / max(len(methods), 1)
-            height = np.arange(len(shown)) + 0.5 + offset
+            height = np.arange(len(shown)) + offset
             axis.plot(
                 x,
                 height,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,8 +49,27 @@ def test_methods_lie_between_no_change_and_ceiling() -> None:
     assert figure.svg != pl.method_strip(table().drop(index="mean_effect")).svg
     # What does not separate the two ends is left out, so it changes nothing.
     assert figure == pl.method_strip(table().drop(columns="flat"), names={"genesim": "ours"})
+    # Nor is a metric shown whose ceiling is worse than no change.
+    wrong = {
+        name: "lower" if high > low else "higher"
+        for name, high, low in table().loc[["ceiling", "no_change"]].T.itertuples()
+    }
+    first = next(c for c in table().columns if c != "flat")
+    assert pl.method_strip(table(), better={first: wrong[first]}) == pl.method_strip(
+        table().drop(columns=["flat", first])
+    )
     with pytest.raises(InputError, match="no row 'ceiling'"):
         pl.method_strip(table().drop(index="ceiling"))
+
+
+def test_a_method_is_drawn_on_the_line_of_its_metric() -> None:
+    """One method and two metrics: the marker of each lies on the rule whose label names it."""
+    one = table().drop(columns="flat").loc[["no_change", "ceiling", "mean_effect"]].iloc[:, :2]
+    svg = pl.method_strip(one).svg
+    rules = set(re.findall(r'd="M [\d.]+ ([\d.]+) \nL [\d.]+ \1 \n" clip', svg))
+    marks = re.findall(r'<use [^>]*y="([\d.]+)" style="fill', svg)
+    assert len(rules) == 2
+    assert set(marks[:2]) == rules  # the third mark is the legend's
 
 
 def test_dose_curve_and_its_shapes() -> None:
