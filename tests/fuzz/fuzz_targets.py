@@ -55,7 +55,7 @@ workflow: {effect_shards: 2}
 scenario: {name: x, population: {n_donors: 5}, cells: {n_cells: 50, batches: {n: 2}}}
 """
 _SCENARIO = """name: x
-population: {n_donors: 20, ancestry: {X: 10, Y: 10}}
+population: {n_donors: 20, ancestry: {X: 10, Y: 10}, age: {law: uniform, low: 20, high: 80}}
 effects: {learned: true, random: {share_of_genes: 0.5, window: 250000}}
 cells: {n_cells: 240, batches: {n: 2, sd_log2: 0.2}}
 donor_effects: {donor_sd_log2: 0.3, age: {}, sex: {}}
