@@ -92,6 +92,7 @@ def batch(name: str, seed: int) -> tuple[list[str], float, dict[str, bytes]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600, help="CPU seconds in all")
+    parser.add_argument("--wall-seconds", type=float, default=np.inf, help="no new batch after this time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--readers", nargs="*", default=list(TARGETS))
     parser.add_argument("--out", type=Path, default=Path("fuzz-findings"), help="folder of the findings and fuzz.csv")
@@ -99,7 +100,8 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     rows = {name: dict.fromkeys(COLUMNS, 0) | {"reader": name} for name in given.readers}
     spent, number, found = dict.fromkeys(given.readers, 0.0), 0, {}
-    while sum(spent.values()) < given.seconds:
+    begin = time.monotonic()
+    while sum(spent.values()) < given.seconds and time.monotonic() - begin < given.wall_seconds:
         name = min(spent, key=lambda n: spent[n])
         lines, cpu, files = batch(name, given.seed * 10**6 + number)
         number += 1
