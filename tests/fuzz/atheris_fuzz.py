@@ -1,6 +1,7 @@
 """Coverage-guided fuzzing of one reader: `python tests/fuzz/atheris_fuzz.py config -max_total_time=60`.
 
-Needs `pip install atheris` (3.0.0 has a wheel for Python 3.11). Finds what random spoiling (`run_fuzz.py`) does not come to; for readers written in Python. Not part of the suite.
+Needs `pip install atheris` (3.0.0 has a wheel for Python 3.11). Finds what random spoiling (`run_fuzz.py`) does not
+come to, in readers written in Python. Not part of the suite.
 """
 
 from __future__ import annotations
