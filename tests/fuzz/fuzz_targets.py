@@ -120,9 +120,9 @@ def _tar() -> bytes:
     return held.getvalue()
 
 
-def _parquet() -> bytes:
+def _parquet(text: str = _EFFECTS, separator: str = "\t", index: int | None = None) -> bytes:
     held = io.BytesIO()
-    pd.read_csv(io.StringIO(_EFFECTS), sep="\t").to_parquet(held)
+    pd.read_csv(io.StringIO(text), sep=separator, index_col=index).to_parquet(held)
     return held.getvalue()
 
 
@@ -152,6 +152,13 @@ TARGETS: dict[str, Target] = {
     "genetic_map": Target("m.txt", _MAP.encode(), read_genetic_map),
     "effects": Target("e.tsv", _EFFECTS.encode(), read_effect_table),
     "effects_parquet": Target("e.parquet", _parquet(), read_effect_table),
+    "effects_gz": Target("e.tsv.gz", _zipped(_EFFECTS.encode()), read_effect_table),
+    "donors_gz": Target("d.tsv.gz", _zipped(_DONORS.encode()), read_donor_table),
+    "donors_parquet": Target("d.parquet", _parquet(_DONORS), read_donor_table),
+    "genetic_map_gz": Target("m.txt.gz", _zipped(_MAP.encode()), read_genetic_map),
+    "genetic_map_parquet": Target("m.parquet", _parquet(_MAP, " "), read_genetic_map),
+    "kinship_gz": Target("k.tsv.gz", _zipped(_KINSHIP.encode()), read_kinship),
+    "kinship_parquet": Target("k.parquet", _parquet(_KINSHIP, index=0), read_kinship),
     "kinship": Target("k.tsv", _KINSHIP.encode(), read_kinship),
     "config": Target("run.yaml", _CONFIG.encode(), lambda p: load(RunConfig, p)),
     "scenario": Target("s.yaml", _SCENARIO.encode(), lambda p: load(Scenario, p)),
