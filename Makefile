@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
-.PHONY: demo test test-slow test-cluster verify lint notebooks clean
+.PHONY: demo test test-slow test-cluster verify fuzz lint notebooks clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("genesim needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
@@ -33,6 +33,11 @@ test-cluster: $(VENV)/.installed
 # Known parameters recovered, against theory and brute force: verification/verification.csv and a plot a check.
 verify: $(VENV)/.installed
 	$(BIN)/python verification/verify.py
+
+# Spoiled files into every reader, for FUZZ_SECONDS of CPU time; findings into fuzz-findings/.
+FUZZ_SECONDS ?= 600
+fuzz: $(VENV)/.installed
+	$(BIN)/python tests/fuzz/run_fuzz.py --seconds $(FUZZ_SECONDS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check genesim tests benchmarks verification notebooks

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,8 +13,11 @@ from genesim.cli.options import Config, DryRun, Out, Quiet, Seed, begin, planned
 from genesim.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from genesim.config.model import ModelsConfig
     from genesim.config.perturbation import PerturbationRun
+    from genesim.config.run import RunConfig
 
 
 def run(
@@ -34,6 +39,10 @@ def run(
     join: Annotated[list[Path] | None, typer.Option(help="Join these shards into the model; repeat it.")] = None,
     kinship: Annotated[
         Path | None, typer.Option(help="Donor x donor table of kinship (TSV, CSV or parquet), for effects.")
+    ] = None,
+    distributed: Annotated[
+        str | None,
+        typer.Option(help="Train expression with other processes: 'auto' (srun, mpirun), or k/n@host:port."),
     ] = None,
     seed: Seed = None,
     dry_run: DryRun = False,
@@ -60,8 +69,44 @@ def run(
         return
     if cohort is None and not join:
         raise ConfigError("no cohort is given", where="train", remedy="--cohort DIRECTORY")
-    if planned(dry_run, f"train {model} on {cohort}" if not join else f"join {len(join)} shards", out):
+    with _writer(distributed, model, dry_run, out) as target:
+        if planned(dry_run, f"train {model} on {cohort}" if not join else f"join {len(join)} shards", target):
+            return
+        _train(model, cohort, target, settings, seed, contig, checkpoints, shard, join, kinship)
+    say(quiet, out)
+
+
+@contextmanager
+def _writer(distributed: str | None, model: str, dry_run: bool, out: Path) -> Iterator[Path]:
+    """Where this process writes: `out`, or, beside a first process that writes it, a folder that is thrown away."""
+    if distributed is None or dry_run:
+        yield out
         return
+    if model != "expression":
+        raise ConfigError(
+            f"{model} is not trained by several processes", where="--distributed", remedy="train it in shards"
+        )
+    from genesim.train.distributed import join_processes
+
+    if join_processes(distributed):
+        yield out
+    else:
+        with TemporaryDirectory() as folder:
+            yield Path(folder) / "model"
+
+
+def _train(
+    model: str,
+    cohort: Path | None,
+    out: Path,
+    settings: RunConfig,
+    seed: int,
+    contig: str | None,
+    checkpoints: Path | None,
+    shard: str | None,
+    join: list[Path] | None,
+    kinship: Path | None,
+) -> None:
     from genesim.pipeline.train import join_haplotypes, train
 
     if join:
@@ -79,7 +124,6 @@ def run(
             shard=part,
             kinship=kinship,
         )
-    say(quiet, out)
 
 
 def _perturbation(

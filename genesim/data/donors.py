@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pandas as pd
 
 from genesim.console import log
 from genesim.data.names import plain_frame, some
+from genesim.data.parquet import read_parquet
 from genesim.errors import InputError, JoinError
 
 UNKNOWN = "unknown"
@@ -42,7 +44,7 @@ def read_donor_table(path: str | os.PathLike[str], columns: Mapping[str, str] | 
     separator = {".tsv": "\t", ".txt": "\t", ".panel": "\t", ".csv": ","}.get(suffixes[-1] if suffixes else "")
     try:
         if suffixes[-1:] == [".parquet"]:
-            table = plain_frame(pd.read_parquet(path))
+            table = plain_frame(read_parquet(path))
             if "donor" not in table.columns and table.index.name == "donor":
                 table = table.reset_index()
         elif separator is not None:
@@ -60,7 +62,7 @@ def read_donor_table(path: str | os.PathLike[str], columns: Mapping[str, str] | 
             raise InputError(
                 "the suffix tells no format", where=where, remedy="name it .tsv, .csv or .parquet by content"
             )
-    except (OSError, ValueError, EOFError, pd.errors.ParserWarning) as error:
+    except (OSError, zlib.error, ValueError, EOFError, pd.errors.ParserWarning) as error:
         text = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
         raise InputError(f"cannot be read ({text})", where=where, remedy="check the path and the file") from error
     table = table[[name for name in table.columns if not str(name).startswith("Unnamed: ")]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import pandas as pd
 
 from genesim.data.coordinates import to_zero_based
 from genesim.data.names import plain_frame, some
+from genesim.data.parquet import read_parquet
 from genesim.errors import InputError
 from genesim.provenance.record import hash_input
 
@@ -144,7 +146,7 @@ def _read(path: Path) -> pd.DataFrame:
     separator = {".tsv": "\t", ".txt": "\t", ".csv": ","}.get(suffixes[-1] if suffixes else "")
     try:
         if suffixes[-1:] == [".parquet"]:
-            frame = pd.read_parquet(path)
+            frame = read_parquet(path)
             return frame.reset_index() if frame.index.name else frame
         if separator is not None:
             zipped: Literal["gzip"] | None = "gzip" if path.suffix.lower() in (".gz", ".bgz") else None
@@ -159,7 +161,7 @@ def _read(path: Path) -> pd.DataFrame:
                     encoding="utf-8-sig",
                     compression=zipped,
                 )
-    except (OSError, ValueError, EOFError, pd.errors.ParserWarning) as error:
+    except (OSError, zlib.error, ValueError, EOFError, pd.errors.ParserWarning) as error:
         text = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
         raise InputError(f"cannot be read ({text})", where=where, remedy="check the path and the file") from error
     raise InputError("the suffix tells no format", where=where, remedy="name it .tsv, .csv or .parquet by content")

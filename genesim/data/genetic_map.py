@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from jaxtyping import Float, Int
 
 from genesim.data.contigs import reconcile_contigs
 from genesim.data.coordinates import to_zero_based
+from genesim.data.parquet import read_parquet
 from genesim.errors import InputError
 
 CENTIMORGANS_PER_BASE = 1.2e-6  # mean sex-averaged rate of the autosomes (Kong et al. 2002, Nat Genet 31:241)
@@ -69,9 +71,9 @@ def read_genetic_map(path: str | os.PathLike[str]) -> pd.DataFrame:
     name = os.fspath(path).lower().removesuffix(".gz")
     try:
         if name.endswith(".parquet"):
-            return pd.read_parquet(path)
+            return read_parquet(path)
         return pd.read_csv(path, sep="," if name.endswith(".csv") else r"\s+")
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, zlib.error, ValueError, EOFError) as error:
         raise InputError(
             f"cannot be read ({error})",
             where=os.fspath(path),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 
 import pandas as pd
 
+from genesim.data.parquet import read_parquet
 from genesim.errors import InputError
 
 
@@ -26,9 +28,9 @@ def read_kinship(path: str | os.PathLike[str]) -> pd.DataFrame:
         raise InputError("the suffix tells no format", where=where, remedy="name it .tsv, .csv or .parquet by content")
     try:
         if separator is None:
-            return pd.read_parquet(path)
+            return read_parquet(path)
         # Ids are text: 0012 is not 12. The rest is numbers, or is refused later.
         return pd.read_csv(path, sep=separator, dtype={0: str}).pipe(lambda table: table.set_index(table.columns[0]))
-    except (OSError, ValueError, EOFError, pd.errors.ParserError) as error:
+    except (OSError, zlib.error, ValueError, EOFError, pd.errors.ParserError) as error:
         text = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
         raise InputError(f"cannot be read ({text})", where=where, remedy="check the path and the file") from error

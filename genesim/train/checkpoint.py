@@ -41,7 +41,15 @@ def _quiet_orbax() -> Iterator[None]:
 def _checkpointer() -> Any:
     import orbax.checkpoint as ocp  # slow to import
 
-    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_zarr3=False))
+    if jax.process_count() == 1:
+        return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_zarr3=False))
+    # Each process reads, and the first writes, for itself; Orbax would wait for all of them to come to one directory.
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+    )
+    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_zarr3=False, multiprocessing_options=alone)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 def to_numpy(leaf: Any) -> np.ndarray:

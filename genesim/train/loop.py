@@ -4,7 +4,8 @@ Keys and minibatches are functions of the step's number, so how steps are groupe
 where a run was interrupted, never changes its result.
 
 With several local devices the examples of a minibatch are divided among them and the state is whole on each; the
-result is that of one device up to rounding. EM, whose minibatch never changes, uses one.
+result is that of one device up to rounding. EM, whose minibatch never changes, uses one. With several processes
+(`distributed`) it is the devices of all of them, and the first process writes the checkpoints.
 """
 
 from __future__ import annotations
@@ -60,23 +61,56 @@ class FitResult(Generic[M]):
     n_traces: int
 
 
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
 class _Devices:
     """The devices of a run: one, for which nothing changes, or several that share the examples of a minibatch."""
 
     def __init__(self, stream: Stream) -> None:
         self._examples: NamedSharding | None = None
+        self._processes = jax.process_count() > 1 and not stream.constant
         chosen = jax.local_devices() if jax.config.jax_default_device is None else []  # type: ignore[attr-defined]
+        if self._processes:
+            chosen = jax.devices()
         if len(chosen) > 1 and not stream.constant:
             mesh = jax.make_mesh((len(chosen),), ("example",), axis_types=(AxisType.Auto,), devices=chosen)
             self._first, self._whole = chosen[0], NamedSharding(mesh, PartitionSpec())
             self._examples = NamedSharding(mesh, PartitionSpec("example"))
 
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes checkpoints."""
+        return not self._processes or jax.process_index() == 0
+
+    def _spread(self, leaf: Any) -> Any:
+        """What every process holds, as one array of all of them."""
+        if _is_key(leaf):
+            return jax.random.wrap_key_data(self._spread(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        here = np.asarray(leaf)
+        return jax.make_array_from_callback(here.shape, self._whole, lambda index: here[index])
+
+    def _own(self, leaf: Any) -> Any:
+        """This process's copy of what all of them hold."""
+        if _is_key(leaf):
+            return jax.random.wrap_key_data(self._own(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        return leaf.addressable_data(0)
+
     def on_all(self, tree: Any) -> Any:
         """`tree` whole on every device."""
+        if self._processes:
+            return jax.tree.map(self._spread, tree)
         return tree if self._examples is None else jax.device_put(tree, self._whole)
+
+    def given(self, tree: Any) -> Any:
+        """Arrays of the host as arguments of what is `compiled`."""
+        return jax.tree.map(self._spread, tree) if self._processes else tree
 
     def on_one(self, tree: Any) -> Any:
         """`tree` on the first device, for whatever comes after training."""
+        if self._processes:
+            return jax.tree.map(self._own, tree)
         return tree if self._examples is None else jax.device_put(tree, self._first)
 
     def divided(self, minibatch: Minibatch) -> Minibatch:
@@ -143,10 +177,10 @@ class _Calls:
             return self._constant
         minibatches = [self._stream(step) for step in range(start, stop)]
         minibatches += minibatches[-1:] * (self._capacity - len(minibatches))
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *minibatches)
+        return self._devices.given(jax.tree.map(lambda *leaves: np.stack(leaves), *minibatches))
 
     def __call__(self, state: TrainState, data: Any, n: int) -> tuple[TrainState, Info]:
-        return self._run(state, data, np.int32(n), self._key)
+        return self._run(state, data, self._devices.given(np.int32(n)), self._key)
 
 
 def _capacity(stream: Stream, plan: TrainPlan) -> int:
@@ -207,7 +241,10 @@ def _validator(step: TrainStep, validation: Stream, key: jax.Array, devices: _De
     compiled = devices.compiled(evaluate)
 
     def loss(state: TrainState) -> float:
-        sums = [compiled(state, minibatch, np.int32(i), key) for i, minibatch in enumerate(validation.ordered())]
+        sums = [
+            compiled(state, *devices.given((minibatch, np.int32(i))), key)
+            for i, minibatch in enumerate(validation.ordered())
+        ]
         totals = np.asarray(jax.device_get(sums), np.float64).sum(axis=0)
         return float(totals[0] / totals[1])
 
@@ -282,7 +319,8 @@ def fit(
             now = _validated(now, validate(state), plan)
         asked = [hook(stop, state, info) for hook in hooks]
         now = replace(now, finished=now.finished or stop == plan.n_steps or any(asked))
-        if checkpoint_dir is not None and (now.finished or stop % plan.checkpoint_every == 0):
+        due = now.finished or stop % plan.checkpoint_every == 0
+        if checkpoint_dir is not None and due and devices.writes:
             resume.save(checkpoint_dir, now, identity)
         if now.finished:
             break

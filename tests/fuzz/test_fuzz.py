@@ -1,0 +1,73 @@
+"""Spoiled files: every reader gives a typed error or reads them; nothing else, and not for long.
+
+`make fuzz FUZZ_SECONDS=600` goes on for longer (`run_fuzz.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from fuzz_targets import TARGETS, spoiled
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from genesim.errors import GenesimError, InputError
+
+MOVES = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2**16), st.integers(0, 2**16)), min_size=1, max_size=4)
+
+
+def attempt(name: str, content: bytes) -> None:
+    """Read it; a typed error is as right as success."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(GenesimError):
+        TARGETS[name](content, Path(folder))
+
+
+@pytest.mark.parametrize("name", [n for n in TARGETS if n not in ("manifest", "archive", "archive_bytes")])
+def test_the_unspoiled_file_is_read(name: str, tmp_path: Path) -> None:
+    TARGETS[name](TARGETS[name].seed, tmp_path)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@settings(
+    max_examples=8,
+    deadline=timedelta(seconds=60),
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+)
+@given(moves=MOVES)
+def test_a_spoiled_file_is_a_typed_error_or_read(name: str, moves: list[tuple[int, int, int]]) -> None:
+    attempt(name, spoiled(TARGETS[name].seed, moves))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("content", [b"", b"\x00", b"\n", b"\xff" * 64, b"\x1f\x8b\x08\x00", b"\x89HDF\r\n\x1a\n"])
+def test_a_file_of_something_else_is_a_typed_error_or_read(name: str, content: bytes) -> None:
+    attempt(name, content)
+
+
+@pytest.mark.parametrize("name", ["effects_parquet", "donors_parquet", "genetic_map_parquet", "kinship_parquet"])
+def test_a_changed_type_in_a_parquet_is_damage(name: str, tmp_path: Path) -> None:
+    """Found by fuzzing: pandas read the type's name from the file, and a TypeError came through."""
+    target = TARGETS[name]
+    in_base64 = [(b"ZmxvYXQ2", b"ZmxvYHQ2"), (b"mbG9hdDY0", b"mbG9gdDY0"), (b"ImZsb2F0NjQi", b"ImZsb2B0NjQi")]
+    changed = target.seed
+    for right, wrong in in_base64:  # "float64" as "flo`t64", wherever it begins
+        changed = changed.replace(right, wrong)
+    assert changed != target.seed
+    with pytest.raises(InputError, match=r"cannot be read .*damaged: TypeError"):
+        target(changed, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["effects_gz", "donors_gz", "genetic_map_gz", "kinship_gz", "gtf_gz"])
+@pytest.mark.parametrize("at", [10, 15, 30, -5])
+def test_a_changed_byte_in_a_gzip_is_damage(name: str, at: int, tmp_path: Path) -> None:
+    """zlib has an error of its own, which is no OSError."""
+    changed = bytearray(TARGETS[name].seed)
+    changed[at] ^= 0xFF
+    with pytest.raises(InputError):
+        TARGETS[name](bytes(changed), tmp_path)
