@@ -210,9 +210,10 @@ def main() -> None:
     tables = []
     for seed in given.seeds:
         for name in given.tasks:
-            kept = given.cache / f"{name}-{seed}-{'-'.join(given.peers) or 'alone'}.parquet"
+            asked = [peer for peer in given.peers if name in PEERS[peer].tasks]
+            kept = given.cache / f"{name}-{seed}-{'-'.join(asked) or 'alone'}.parquet"
             if not kept.exists():
-                table = run(name, given.data, seed, given.peers, given.cache)
+                table = run(name, given.data, seed, asked, given.cache)
                 with atomic_file(kept) as temporary:
                     table.to_parquet(temporary)
             tables.append(pd.read_parquet(kept))

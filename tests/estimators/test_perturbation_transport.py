@@ -12,7 +12,7 @@ from scipy import sparse
 
 from genesim.config.model import PerturbationConfig
 from genesim.estimators.perturbation import PerturbationModel
-from genesim.estimators.perturbation_transport import paired_distance
+from genesim.estimators.perturbation_screen import paired_distance
 
 N_GENES, N_CELLS = 60, 80
 LINES = ("U", "V", "W", "X", "Y", "Z")
