@@ -159,7 +159,7 @@ class PerturbationConfig(Record):
     cells: Literal["shift", "flow", "auto"] = "shift"
     """How predicted cells differ from controls: in the mean only ("shift"), or also as a trained flow says ("flow"), or
     in dispersion, in who responds or by the flow ("auto"), where that makes held-out conditions more alike to real
-    cells, by more than two standard errors; elsewhere by the mean alone."""
+    cells by more than one standard error (the flow) or two; elsewhere in the mean alone."""
     flow_components: PositiveInt = 10
     """Principal components of log expression that the flow works in."""
     flow_steps: PositiveInt = 800

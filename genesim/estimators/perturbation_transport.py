@@ -31,7 +31,7 @@ ADDITIONS = ("dispersion", "responders")
 """What is tried on top of the plain shift, one after the other; "flow" is tried instead of all that was accepted."""
 _RESPONDERS = 0.8
 # Where the plain shift is right, distances are noise and two additions are tried: one error would open one in three.
-N_ERRORS = 2.0
+_N_ERRORS = 2.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ def fitted_transport(
     """Try every addition on held-out conditions of each regime.
 
     Dispersion and responders are tried on top of those that were accepted before, the flow instead of them. Each is
-    used in a regime where it lowers the mean E-distance by more than two standard errors.
+    used in a regime where it lowers the mean E-distance by more than two standard errors; the flow by more than one,
+    for where there is nothing to learn it does not leave cells as they are but adds noise of its own.
     """
     if not sparse.issparse(cells.counts):
         log.info("perturbation: counts stay on disk, so that predicted cells differ from controls in the mean only")
@@ -143,10 +144,10 @@ def fitted_transport(
                     for i in chosen
                 ]
             ).T
-            gates[regime][name] = decide(before, after, n_errors=N_ERRORS)
+            gates[regime][name] = decide(before, after, n_errors=_N_ERRORS)
             accepted |= {name} if gates[regime][name].open else set()
         rows, effects = held.row[chosen], delta[chosen]
         before, after = trial.losses(regime, rows, effects, [shaped(i, accepted) for i in chosen])
-        gates[regime]["flow"] = decide(before, after, n_errors=N_ERRORS)
+        gates[regime]["flow"] = decide(before, after)
     opened = any(own["flow"].open for own in gates.values())
     return Transport(gates, found, trial.whole() if opened else None)
