@@ -89,8 +89,10 @@ def _flow(known: ad.AnnData, model: PerturbationModel, seed: int) -> CellFlow | 
     return FlowTrial.of(screen, model.learned, model.config, seed).whole()
 
 
-def scored(data: Path, name: str, seed: int, how: str) -> Iterator[dict[str, object]]:
+def scored(data: Path, name: str, seed: int, how: str, done: set[str]) -> Iterator[dict[str, object]]:
     for condition, truth, base, what, context, cells, keys in held_out(data, name):
+        if condition in done:
+            continue
         known = cells[~truth].copy()
         start = time.process_time()
         model = PerturbationModel.fit(known, **keys, config=PerturbationConfig(cells=how), seed=seed)
@@ -146,23 +148,34 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--sets", nargs="+", default=["norman", "kang", "papalexi"])
     parser.add_argument("--cells", choices=["auto", "flow"], default="auto", help="what is tried beside the shift")
+    parser.add_argument("--resume", action="store_true", help="keep what the table has, and add to it")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = parser.parse_args()
     target = given.out / "perturbation_cells.csv"
-    found: list[dict[str, object]] = []
+    found = pd.read_csv(target).to_dict("records") if target.exists() and given.resume else []
     for seed in given.seeds:
         for name in given.sets:
-            found += scored(given.data, name, seed, given.cells)
-            with atomic_file(target) as temporary:
-                pd.DataFrame(found).to_csv(temporary, index=False, float_format="%.5g")
-            done = [f"{name} {seed}" for seed, name in {(r["seed"], r["data"]) for r in found}]
-            write_record(target.with_suffix(".json"), finished=sorted(done), max_cells=MAX_CELLS, cells=given.cells)
+            done = {str(r["condition"]) for r in found if (r["data"], r["seed"]) == (name, seed)}
+            for row in scored(given.data, name, seed, given.cells, done):
+                found.append(row)
+                # The last of a condition: a run cut short has whole conditions.
+                if row["method"] == "halves":
+                    write(found, target, given)
             table = pd.DataFrame([r for r in found if r["data"] == name and r["seed"] == seed])
             print(name, seed)
-            print(
-                table.groupby("method")[["e_distance", "mmd2", "mean_error", "fit_seconds"]].mean().round(4), flush=True
-            )
+            means = table.groupby("method")[["e_distance", "mmd2", "mean_error", "fit_seconds"]].mean()
+            print(means.round(4), flush=True)
             print(table.filter(like="gate_").mean().to_dict(), flush=True)
+
+
+def write(found: list[dict[str, object]], target: Path, given: argparse.Namespace) -> None:
+    """The table so far, and how many conditions of each set and seed it has."""
+    table = pd.DataFrame(found)
+    with atomic_file(target) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.5g")
+    n = table.groupby(["data", "seed"])["condition"].nunique()
+    conditions = {f"{name} {seed}": int(count) for (name, seed), count in n.items()}
+    write_record(target.with_suffix(".json"), conditions=conditions, max_cells=MAX_CELLS, cells=given.cells)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def screen(responders: float) -> ad.AnnData:
 
 
 def fitted(cells: ad.AnnData, how: str) -> PerturbationModel:
-    config = PerturbationConfig(cells=how)
+    config = PerturbationConfig(cells=how, flow_steps=400)
     return PerturbationModel.fit(cells, "condition", covariate_keys=["line"], library_key="total", config=config)
 
 

@@ -42,7 +42,7 @@ def screen(switched_on: bool) -> ad.AnnData:
 
 
 def fitted(cells: ad.AnnData, how: str = "auto") -> PerturbationModel:
-    config = PerturbationConfig(cells=how)
+    config = PerturbationConfig(cells=how, flow_steps=100)
     return PerturbationModel.fit(cells, "condition", covariate_keys=["line"], library_key="total", config=config)
 
 

@@ -98,11 +98,12 @@ class Basis:
         x = cells.toarray()
         mean = x.mean(0)
         x = x - mean
-        value, vector = np.linalg.eigh(x @ x.T)
+        wide = x.shape[1] > x.shape[0]
+        value, vector = np.linalg.eigh(x @ x.T if wide else x.T @ x)
         n = min(n_components, int((value > 1e-9 * value[-1]).sum()))
         value, vector = value[-n:][::-1], vector[:, -n:][:, ::-1]
         # The sign of a component is arbitrary: the largest loading is made positive, so that runs agree.
-        loadings = (vector / np.sqrt(value)).T @ x
+        loadings = (vector / np.sqrt(value)).T @ x if wide else vector.T.copy()
         loadings *= np.sign(loadings[np.arange(n), np.abs(loadings).argmax(1)])[:, None]
         return cls(mean, loadings, float(np.sqrt(value[0] / len(x))))
 
