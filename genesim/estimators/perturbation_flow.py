@@ -87,7 +87,7 @@ class FlowTrial:
         fold = rng.generator(self.seed, "perturbation", "flow", "folds", regime).permutation(len(rows)) % _FOLDS
         found = {}
         for k in np.unique(fold):
-            inside = np.flatnonzero(fold == k)
+            inside = [int(i) for i in np.flatnonzero(fold == k)]
             hidden = np.any([hidden_from(self.learned, int(rows[i]), regime) for i in inside], axis=0)
             flow = self.without(hidden)
             if flow is None:
