@@ -28,7 +28,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 
 import anndata as ad
@@ -99,12 +99,12 @@ TASKS: dict[str, Task] = {
 }
 
 
-def run(name: str, data: Path, seed: int, peers: list[str], cache: Path) -> pd.DataFrame:
-    """Scores of every method by condition."""
+def run(name: str, data: Path, seed: int, peers: list[str], cache: Path, most: int | None = None) -> pd.DataFrame:
+    """Scores of every method by condition, of the first `most` folds."""
     task = TASKS[name]
     prepared = Prepared(task.cells(data), task.setting, max_given=MAX_CELLS, seed=seed)
     held, left_out, predicted, seconds = [], [], {}, {}
-    for number, fold in enumerate(prepared.folds()):
+    for number, fold in enumerate(islice(prepared.folds(), most)):
         made = dict(baseline_predictions(fold, seed, log_shift=LOG_SHIFT))
         started = time.process_time()
         made["genesim"] = list(model_predictions(fold, prepared, seed=seed))
@@ -202,6 +202,8 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=[], help="see benchmarks/README.md")
+    parser.add_argument("--folds", type=int, help="only the first ones of each task, where a peer takes long")
+    parser.add_argument("--name", default="perturbation", help="of the files written")
     parser.add_argument("--cache", type=Path, default=Path(".cache/benchmarks/perturbation"))
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
     given = parser.parse_args()
@@ -210,9 +212,11 @@ def main() -> None:
     tables = []
     for seed in given.seeds:
         for name in given.tasks:
-            kept = given.cache / f"{name}-{seed}-{'-'.join(given.peers) or 'alone'}.parquet"
+            asked = [peer for peer in given.peers if name in PEERS[peer].tasks]
+            part = "" if given.folds is None else f"-{given.folds}folds"
+            kept = given.cache / f"{name}-{seed}-{'-'.join(asked) or 'alone'}{part}.parquet"
             if not kept.exists():
-                table = run(name, given.data, seed, given.peers, given.cache)
+                table = run(name, given.data, seed, asked, given.cache, given.folds)
                 with atomic_file(kept) as temporary:
                     table.to_parquet(temporary)
             tables.append(pd.read_parquet(kept))
@@ -225,11 +229,11 @@ def write(table: pd.DataFrame, given: argparse.Namespace) -> None:
     groups = table.groupby(["task", "seed", "method"], sort=False, observed=True)
     means = groups[columns].mean()
     means.insert(0, "n_conditions", groups.size())
-    for name, frame in (("perturbation.csv", means.reset_index()), ("perturbation_summary.csv", summary(table))):
+    for name, frame in ((f"{given.name}.csv", means.reset_index()), (f"{given.name}_summary.csv", summary(table))):
         with atomic_file(given.out / name) as temporary:
             frame.to_csv(temporary, index=False, float_format="%.4f")
-    settings = {k: str(v) for k, v in vars(given).items() if k not in ("data", "out", "cache")}
-    write_record(given.out / "perturbation.json", settings={**settings, "max_cells": MAX_CELLS})
+    settings = {k: str(v) for k, v in vars(given).items() if k not in ("data", "out", "cache", "name")}
+    write_record(given.out / f"{given.name}.json", settings={**settings, "max_cells": MAX_CELLS})
     sys.stdout.write(means["pearson_delta"].unstack("method").round(3).to_string() + "\n")
 
 

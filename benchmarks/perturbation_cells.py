@@ -1,12 +1,15 @@
-"""Predicted cells of a held-out condition: the plain shift beside cells of another dispersion or with non-responders.
+"""Predicted cells of a held-out condition: the plain shift beside a flow, another dispersion and non-responders.
 
     python benchmarks/perturbation_cells.py --data ../shared/data --seeds 0 1 2
+    python benchmarks/perturbation_cells.py --data ../shared/data --seeds 0 1 2 --sets kang papalexi --cells flow
 
 Kang: each of 7 cell types' stimulated cells left out, 2,000 genes. Papalexi: each of 4 strong targets (IFNGR1,
 IFNGR2, JAK2, STAT1) left out of each replicate. Norman: each of 5 doubles left out. All methods share one predicted
 mean effect; `true_mean_*` are given the true one, which shows what the shape of the distribution adds. E-distance
 (U-statistic, Euclidean) and unbiased MMD2 in 50 principal components of real and predicted cells, pair by pair.
-`halves` is real against real, `controls` is no change. Writes `perturbation_cells.csv` and `.json`.
+`halves` is real against real, `controls` is no change; `flow` is used whatever its gate says, `gated` is what
+`PerturbationConfig(cells=...)` makes of it. With `--cells flow` dispersion and responders are not tried.
+Writes `perturbation_cells.csv` and `.json`.
 """
 
 from __future__ import annotations
@@ -26,11 +29,14 @@ from scipy import sparse
 
 from genesim import rng
 from genesim.config.model import PerturbationConfig
-from genesim.data.expression import read_expression
+from genesim.data.expression import open_expression, read_expression
 from genesim.estimators.perturbation import PerturbationModel
+from genesim.estimators.perturbation_flow import FlowTrial
 from genesim.estimators.perturbation_inputs import library_sizes, log_expression
+from genesim.estimators.perturbation_screen import screen_of
 from genesim.metrics.distribution import mmd2_unbiased, pooled_pca
 from genesim.metrics.perturbation import energy_distance
+from genesim.models.perturbation.flow import CellFlow
 from genesim.models.perturbation.reshape import PLAIN, Shape, reshape_counts
 from genesim.provenance.atomic import atomic_file
 
@@ -74,10 +80,22 @@ def _logged(counts: sparse.csr_matrix, obs: pd.DataFrame, model: PerturbationMod
     return log_expression(counts, library_sizes(obs, total, model.keys) / model.learned.reference_library).toarray()
 
 
-def scored(data: Path, name: str, seed: int) -> Iterator[dict[str, object]]:
+def _flow(known: ad.AnnData, model: PerturbationModel, seed: int) -> CellFlow | None:
+    """The flow of all training conditions, which a model keeps where a gate is open."""
+    if model.transport.flow is not None:
+        return model.transport.flow
+    with open_expression(known, covariate_keys=model.keys.columns) as cells:
+        screen = screen_of(cells, model.keys, model.learned)
+    return FlowTrial.of(screen, model.learned, model.config, seed).whole()
+
+
+def scored(data: Path, name: str, seed: int, how: str, done: set[str]) -> Iterator[dict[str, object]]:
     for condition, truth, base, what, context, cells, keys in held_out(data, name):
+        if condition in done:
+            continue
+        known = cells[~truth].copy()
         start = time.process_time()
-        model = PerturbationModel.fit(cells[~truth].copy(), **keys, config=PerturbationConfig(cells="auto"), seed=seed)
+        model = PerturbationModel.fit(known, **keys, config=PerturbationConfig(cells=how), seed=seed)
         seconds = time.process_time() - start
         draw = rng.generator(seed, "benchmark", condition)
         n = min(int(truth.sum()), int(base.sum()), MAX_CELLS)
@@ -90,17 +108,17 @@ def scored(data: Path, name: str, seed: int) -> Iterator[dict[str, object]]:
         estimate = model.effect(what, context)
         dose = np.array([float(c in what.split("+")) for c in model.learned.components])
         all_rows = np.ones(model.learned.library.n_conditions, bool)
-        phi = model.transport.dispersions.of(model.learned.library, dose, all_rows)
-        shapes = {
-            "shift": PLAIN,
-            "dispersion": Shape(phi),
-            "responders": Shape(responders=0.8),
-            "gated": model.transport.shape(model.learned, dose, estimate.stratum),
-        }
+        shapes = {"shift": PLAIN, "gated": model.transport.shape(model.learned, dose, estimate.stratum)}
+        flow = _flow(known, model, seed)
+        if flow is not None:
+            shapes["flow"] = Shape(flow=flow)
+        if model.transport.dispersions is not None:
+            phi = model.transport.dispersions.of(model.learned.library, dose, all_rows)
+            shapes |= {"dispersion": Shape(phi), "responders": Shape(responders=0.8)}
         made = {"controls": x, "log_shift": np.maximum(x + estimate.delta, 0)}
         for method, shape in shapes.items():
             made[method] = logged(reshape_counts(control.X.tocsr(), size, estimate.delta, seed, shape), control.obs)
-        for method in ("shift", "dispersion"):
+        for method in (name for name in ("shift", "dispersion", "flow") if name in shapes):
             counts = reshape_counts(control.X.tocsr(), size, y.mean(0) - x.mean(0), seed, shapes[method])
             made[f"true_mean_{method}"] = logged(counts, control.obs)
         half = draw.permutation(n)
@@ -129,22 +147,35 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--sets", nargs="+", default=["norman", "kang", "papalexi"])
+    parser.add_argument("--cells", choices=["auto", "flow"], default="auto", help="what is tried beside the shift")
+    parser.add_argument("--resume", action="store_true", help="keep what the table has, and add to it")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = parser.parse_args()
-    target = Path(__file__).with_suffix(".csv")
-    found: list[dict[str, object]] = []
+    target = given.out / "perturbation_cells.csv"
+    found = pd.read_csv(target).to_dict("records") if target.exists() and given.resume else []
     for seed in given.seeds:
         for name in given.sets:
-            found += scored(given.data, name, seed)
-            with atomic_file(target) as temporary:
-                pd.DataFrame(found).to_csv(temporary, index=False, float_format="%.5g")
-            done = [f"{name} {seed}" for seed, name in {(r["seed"], r["data"]) for r in found}]
-            write_record(target.with_suffix(".json"), finished=sorted(done), max_cells=MAX_CELLS)
+            done = {str(r["condition"]) for r in found if (r["data"], r["seed"]) == (name, seed)}
+            for row in scored(given.data, name, seed, given.cells, done):
+                found.append(row)
+                # The last of a condition: a run cut short has whole conditions.
+                if row["method"] == "halves":
+                    write(found, target, given)
             table = pd.DataFrame([r for r in found if r["data"] == name and r["seed"] == seed])
             print(name, seed)
-            print(
-                table.groupby("method")[["e_distance", "mmd2", "mean_error", "fit_seconds"]].mean().round(4), flush=True
-            )
+            means = table.groupby("method")[["e_distance", "mmd2", "mean_error", "fit_seconds"]].mean()
+            print(means.round(4), flush=True)
             print(table.filter(like="gate_").mean().to_dict(), flush=True)
+
+
+def write(found: list[dict[str, object]], target: Path, given: argparse.Namespace) -> None:
+    """The table so far, and how many conditions of each set and seed it has."""
+    table = pd.DataFrame(found)
+    with atomic_file(target) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.5g")
+    n = table.groupby(["data", "seed"])["condition"].nunique()
+    conditions = {f"{name} {seed}": int(count) for (name, seed), count in n.items()}
+    write_record(target.with_suffix(".json"), conditions=conditions, max_cells=MAX_CELLS, cells=given.cells)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ class Peer:
 
 PEERS: dict[str, Peer] = {
     "scgen": Peer("scgen_predict.py", "SCGEN_PYTHON", ("kang_cell_type",)),
+    "cellflow": Peer("cellflow_predict.py", "CELLFLOW_PYTHON", ("kang_cell_type",)),
 }
 
 
@@ -52,15 +53,19 @@ def peer_predictions(
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "figures.json").exists():
         _write_inputs(fold, prepared, folder, seed)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        flags = "--xla_cpu_multi_thread_eigen=false"
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        environment |= {"OMP_NUM_THREADS": "1", "XLA_FLAGS": flags}
         subprocess.run([python, str(FOLDER / peer.script), str(folder)], check=True, env=environment)
     figures: dict[str, Any] = json.loads((folder / "figures.json").read_text())
     found: list[Predicted | None] = []
     with np.load(folder / "predicted.npz") as arrays:
         for i, held in enumerate(fold.held):
             cells = np.asarray(arrays[f"cells_{i}"], np.float64)
+            shown = f"effect_{i}"
+            effect = np.asarray(arrays[shown], np.float64) if shown in arrays else cells.mean(0) - held.given.mean(0)
             # A network's log expression may lie below 0, which no cell's does.
-            found.append(Predicted(cells.mean(0) - held.given.mean(0), np.maximum(cells, 0.0)))
+            found.append(Predicted(effect, np.maximum(cells, 0.0)))
     return found, float(figures["cpu_s"])
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 import pertpy
 import scvi
 
-MAX_EPOCHS, BATCH_SIZE, PATIENCE = 100, 32, 25
+MAX_EPOCHS, BATCH_SIZE, PATIENCE = 100, 128, 25
 
 
 def main() -> None:

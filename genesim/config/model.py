@@ -156,9 +156,14 @@ class PerturbationConfig(Record):
     coexpression: bool = True
     """Use the co-expression of genes in control cells as a prior for perturbations that were never measured."""
     n_folds: PositiveInt = 5
-    cells: Literal["shift", "auto"] = "shift"
-    """How predicted cells differ from controls: in the mean only, or also in dispersion and in who responds, where
-    that makes held-out conditions more alike to real cells."""
+    cells: Literal["shift", "flow", "auto"] = "shift"
+    """How predicted cells differ from controls: in the mean only ("shift"), or also as a trained flow says ("flow"), or
+    in dispersion, in who responds or by the flow ("auto"), where that makes held-out conditions more alike to real
+    cells by more than one standard error (the flow) or two; elsewhere in the mean alone."""
+    flow_components: PositiveInt = 10
+    """Principal components of log expression that the flow works in."""
+    flow_steps: PositiveInt = 800
+    """Steps that it is trained for."""
 
 
 class ModelsConfig(Record):

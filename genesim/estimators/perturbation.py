@@ -36,8 +36,8 @@ class PerturbationModel:
 
     Make one with `fit` or `load`. `scores` holds the stack and every baseline beside it on held-out
     conditions: regime, method, n_conditions, pearson_delta, centred_pearson_delta, mae, pds
-    (`metrics.perturbation`). With `config.cells` = "auto", `transport.gates` holds what predicted cells differ in
-    besides the mean, by regime, and the held-out E-distances that decided it.
+    (`metrics.perturbation`). With `config.cells` = "flow" or "auto", `transport.gates` holds what predicted cells
+    differ in besides the mean, by regime, and the held-out E-distances that decided it.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class PerturbationModel:
                 as_priors(priors, learned.components, learned.groups, list(genes)), coexpression, config
             )
             transport = NO_TRANSPORT
-            if config.cells == "auto":
+            if config.cells != "shift":
                 transport = fitted_transport(cells, keys, learned, known, config, seed)
         stacks, scores = fitted_stacks(learned, known, config, seed)
         provenance = Provenance("train perturbation", seed, {**config.model_dump(mode="json"), "keys": asdict(keys)})

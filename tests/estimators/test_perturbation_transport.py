@@ -12,7 +12,7 @@ from scipy import sparse
 
 from genesim.config.model import PerturbationConfig
 from genesim.estimators.perturbation import PerturbationModel
-from genesim.estimators.perturbation_transport import paired_distance
+from genesim.estimators.perturbation_screen import paired_distance
 
 N_GENES, N_CELLS = 60, 80
 LINES = ("U", "V", "W", "X", "Y", "Z")
@@ -42,7 +42,7 @@ def screen(switched_on: bool) -> ad.AnnData:
 
 
 def fitted(cells: ad.AnnData, how: str = "auto") -> PerturbationModel:
-    config = PerturbationConfig(cells=how)
+    config = PerturbationConfig(cells=how, flow_steps=100)
     return PerturbationModel.fit(cells, "condition", covariate_keys=["line"], library_key="total", config=config)
 
 

@@ -1,4 +1,4 @@
-"""Counts of perturbed cells that differ from control cells in dispersion, or of which only a part respond.
+"""Counts of perturbed cells that differ from control cells in dispersion, in who responds, or as a flow has learned.
 
 `counts.perturb_counts` keeps each gene's dispersion and moves every cell. That fails where a gene is switched
 on: what few molecules controls have of it says little about the order of cells, and their wide rates,
@@ -8,6 +8,7 @@ multiplied fifty-fold, reach a mean log expression only with many times the mole
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -15,9 +16,14 @@ from scipy import sparse
 from genesim import rng
 from genesim.models.perturbation.counts import dispersions, perturb_counts, shift_gene
 
+if TYPE_CHECKING:
+    from genesim.models.perturbation.flow import CellFlow  # brings JAX, which a plain shift does without
+
 # A gene counts as switched on beyond this growth of its mean, and this mean log expression.
 _GROWTH, _EXPRESSED = 1.5, 0.1
 _N_SCALINGS = 6
+# A gene whose log expression a flow changes by less in every cell is left alone.
+_NEGLIGIBLE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -27,10 +33,12 @@ class Shape:
     Attributes:
         dispersion: phi (var = mu + phi mu^2) of each gene in perturbed cells; None or NaN keeps the controls'.
         responders: Share of the cells that respond at all; their effect is that much larger.
+        flow: How shifted cells part from one another, around the same mean.
     """
 
     dispersion: np.ndarray | None = None
     responders: float = 1.0
+    flow: CellFlow | None = None
 
 
 PLAIN = Shape()
@@ -93,6 +101,8 @@ def reshape_counts(
     moved = perturb_counts(own, own_size, effect, seed)
     if shape.dispersion is not None:
         moved = _switched_on(sparse.csc_matrix(own), own_size, effect, seed, shape.dispersion, moved)
+    if shape.flow is not None:
+        moved = displaced(moved, own_size, effect, seed, shape.flow)
     if responds.all():
         return moved
     back = np.argsort(np.r_[np.flatnonzero(responds), np.flatnonzero(~responds)])
@@ -124,3 +134,58 @@ def _switched_on(
         left = float(goal[gene]) - _mean_log(made, size)
         columns[:, gene] = shift_gene(made, size, left, float(wanted[gene]), draw)[:, None]
     return sparse.csr_matrix(columns, dtype=np.int32)
+
+
+def log_counts(counts: sparse.csr_matrix, size: np.ndarray) -> sparse.csr_matrix:
+    """log1p(count / size factor), sparse."""
+    return sparse.csr_matrix(sparse.csr_matrix(sparse.diags(1 / size) @ counts).log1p())
+
+
+def displaced(
+    counts: sparse.csr_matrix, size: np.ndarray, effect: np.ndarray, seed: int, flow: CellFlow
+) -> sparse.csr_matrix:
+    """Shifted cells carried on by a flow, as counts; every gene keeps its mean log expression, as counts allow.
+
+    Each cell's rate of a gene, drawn from its gamma posterior, is changed by what the flow says in log
+    expression; molecules are thinned or added accordingly, and the gene's mean is put right again.
+
+    Args:
+        counts: Cells after the shift.
+        size: Size factor per cell.
+        effect: The mean effect that they were shifted by.
+        seed: Each gene draws from its own stream.
+        flow: A trained flow.
+    """
+    by_gene = sparse.csc_matrix(counts)
+    phi = dispersions(by_gene, size)
+    path = flow.displacement(log_counts(counts, size), effect)
+    n_cells, n_genes = counts.shape
+    rows, values = [], []
+    for gene in range(n_genes):
+        stored = slice(by_gene.indptr[gene], by_gene.indptr[gene + 1])
+        row, value = by_gene.indices[stored], by_gene.data[stored]
+        change = path @ flow.basis.loadings[:, gene]
+        if len(row) and np.abs(change).max() > _NEGLIGIBLE:
+            draw = rng.generator(seed, "perturbation", "flow", gene)
+            dense = np.zeros(n_cells, np.int64)
+            dense[row] = value
+            made = _carried(dense, size, change, float(phi[gene]), draw)
+            made = shift_gene(made, size, _mean_log(dense, size) - _mean_log(made, size), float(phi[gene]), draw)
+            row = np.flatnonzero(made)
+            value = made[row]
+        rows.append(row)
+        values.append(value)
+    starts = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+    columns = (np.concatenate(values), np.concatenate(rows), starts)
+    return sparse.csr_matrix(sparse.csc_matrix(columns, shape=(n_cells, n_genes)), dtype=np.int32)
+
+
+def _carried(
+    counts: np.ndarray, size: np.ndarray, change: np.ndarray, phi: float, draw: np.random.Generator
+) -> np.ndarray:
+    """Counts of one gene after each cell's log rate changed."""
+    mean = counts.sum() / size.sum()
+    rate = draw.gamma(counts + 1 / phi) / (size + 1 / (phi * mean))
+    new = np.expm1(np.maximum(np.log1p(rate) + change, 0.0))
+    kept = draw.binomial(counts, np.minimum(new / np.maximum(rate, 1e-12), 1.0))
+    return kept + draw.poisson(np.maximum(new - rate, 0.0) * size)
