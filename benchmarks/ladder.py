@@ -8,7 +8,7 @@ held-out half. From best to worst:
 | rung | what it is |
 | --- | --- |
 | `real` | the training half |
-| `model` | `ExpressionModel`, one network (`method: vae`; on `kang_2000` the regularised one that `auto` chooses there) |
+| `model` | `ExpressionModel`, one network (`method: vae`; on `kang_2000` regularised, as `auto` chooses there) |
 | `copula` | Gaussian copula of the genes of a label |
 | `independent` | NB genes of a label, each by itself |
 | `poisson` | Poisson genes at the label's mean: no spread beyond sampling |
@@ -17,10 +17,10 @@ held-out half. From best to worst:
 | `memoriser` | training cells with replacement: no worse than `real` by likeness, found by the copying scores |
 
 The copying scores of `real` are those of a half of the held-out cells against the other half, because the training half
-is what they look for. `shuffled_genes` has no place among the last ones (it keeps what `mean_only` lacks and the other way round): it must be
-worse than `independent`. A pair is ordered rightly where the better rung has the better mean over seeds, by more than
-two standard errors of the paired difference ("clear"), else "level" or "wrong". The memoriser is caught where its share
-of nearer cells is clearly above that of every rung that cannot copy.
+is what they look for. `shuffled_genes` has no place among the last ones (it keeps what `mean_only` lacks and the other
+way round): it must be worse than `independent`. A pair is ordered rightly where the better rung has the better mean
+over seeds, by more than two standard errors of the paired difference ("clear"), else "level" or "wrong". The memoriser
+is caught where its share of nearer cells is clearly above that of every rung that cannot copy.
 
 Scores are kept in the cache, and the tables are written anew after each data set: a run cut short is taken up again.
 
