@@ -14,6 +14,10 @@ def run(
     cohort: Cohort,
     simulated: Annotated[Path, typer.Option(help="Directory that `simulate` wrote.")],
     out: Out,
+    models: Annotated[
+        Path | None,
+        typer.Option(help="Directory of the models it was drawn from: attacks with their likelihood and effects."),
+    ] = None,
     config: Config = None,
     seed: Seed = None,
     dry_run: DryRun = False,
@@ -26,6 +30,12 @@ def run(
     from genesim.pipeline.evaluate import evaluate_run
 
     scores = evaluate_run(
-        cohort, simulated, out=out, config=settings.evaluate, effects=settings.models.effects, seed=seed
+        cohort,
+        simulated,
+        out=out,
+        models=models,
+        config=settings.evaluate,
+        effects=settings.models.effects,
+        seed=seed,
     )
     say(quiet, scores.text(), out)

@@ -133,7 +133,7 @@ class _Group:
             if min(map(len, held)) == 0:
                 continue
             (n0, mean0, scatter0), (n1, mean1, scatter1) = fit
-            for t in np.flatnonzero((n0 >= 2) & (n1 >= 2)):
+            for t in np.flatnonzero((n0 >= 2) & (n1 >= 2)).tolist():
                 covariance = (scatter0[t] + scatter1[t]) / (n0[t] + n1[t]) + RIDGE * np.eye(mean0.shape[1])
                 direction = np.linalg.solve(covariance, mean1[t] - mean0[t])
                 a, b = (self._cells(side, h, t) @ direction for (side, _), h in zip(sides, held, strict=True))

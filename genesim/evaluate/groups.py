@@ -26,9 +26,9 @@ LABELS = {
     "donor_membership_auc": ("Membership attack on donors, by their nearest simulated haplotype", "AUC"),
     "gene_mean_rmse": ("Gene mean error, donors' cells", "log1p"),
     "group_classifier_auc": ("Cells told from held-out cells of their type", "AUC"),
-    "group_typing_error": ("Held-out cells typed wrongly after learning from simulated cells", "share"),
+    "group_typing_error": ("Cell typing errors, learned from simulated cells", "share"),
     "ld_decay_error": ("LD decay error", "r²"),
-    "group_effect_error": ("Planted effects missed, 1 - r of estimated and true ones", "1 - r"),
+    "group_effect_error": ("Planted effects missed", "1 - r"),
 }
 Labels = Mapping[str, np.ndarray]
 

@@ -88,7 +88,7 @@ def planted_pairs(cells: ad.AnnData, genotypes: Genotypes, truth: Path) -> tuple
     fold = fold[fold["cell_type"] == fold["cell_type"].iloc[0]]
     wide = fold.pivot(index="donor", columns="gene", values="log2_fold").reindex(donors)
     at = genotypes.subset(variants=list(effects["variant"].unique()), donors=list(donors))
-    rows = at.variants.index.get_indexer(effects["variant"])
+    rows = at.variants.index.get_indexer(pd.Index(effects["variant"]))
     dosage = at.dosage()[rows].T.astype(float)
     known = np.isfinite(dosage).all(axis=0)
     order = at.donors.get_indexer(donors)
