@@ -19,8 +19,9 @@ held-out half. From best to worst:
 The copying scores of `real` are those of a half of the held-out cells against the other half, because the training half
 is what they look for. `shuffled_genes` has no place among the last ones (it keeps what `mean_only` lacks and the other
 way round): it must be worse than `independent`. A pair is ordered rightly where the better rung has the better mean
-over seeds, by more than two standard errors of the paired difference ("clear"), else "level" or "wrong". The memoriser
-is caught where its share of nearer cells is clearly above that of every rung that cannot copy.
+over seeds, by more than two standard errors of the paired difference ("clear"), else "level" or "wrong"; with one seed
+by sign alone. The memoriser is caught where its share of nearer cells is clearly above that of every rung that cannot
+copy.
 
 Scores are kept in the cache, and the tables are written anew after each data set: a run cut short is taken up again.
 
@@ -131,8 +132,11 @@ def order(table: pd.DataFrame) -> pd.DataFrame:
         bad = part.assign(bad=badness(str(metric), part["value"])).pivot(index="seed", columns="rung", values="bad")
         for better, worse in PAIRS if metric in HEADLINE else CAUGHT:
             gap = bad[worse] - bad[better]
-            error = gap.std() / np.sqrt(len(gap)) if len(gap) > 1 else np.nan  # which makes the verdict "level"
-            found = "clear" if gap.mean() > 2 * error else "wrong" if gap.mean() < -2 * error else "level"
+            if len(gap) == 1:  # no error is known: only the sign
+                error, found = np.nan, "as asked, one seed" if gap.mean() > 0 else "reversed, one seed"
+            else:
+                error = gap.std() / np.sqrt(len(gap))
+                found = "clear" if gap.mean() > 2 * error else "wrong" if gap.mean() < -2 * error else "level"
             rows.append(
                 {
                     "dataset": dataset,
