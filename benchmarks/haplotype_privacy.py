@@ -5,9 +5,9 @@
 Five European populations around LCT, real donors: half train, half are held out, relatives of training donors to the
 third degree (KING-robust, all variants) left out of the held-out half where the estimate's noise allows to tell them:
 one region seldom does. Variants are spread over the region, because neighbours alone do not tell donors apart: with a
-run of 600 even the memoriser had an AUC of .53. Each generator draws as many donors, of the same populations. Donors are the unit: an attack scores a donor by the better of the
-donor's two haplotypes. The held-out donors are two folds, one the reference and the other judged, and the other way
-round.
+run of 600 even the memoriser had an AUC of .53. Each generator draws as many donors, of the same populations. Donors
+are the unit: an attack scores a donor by the better of the donor's two haplotypes. The held-out donors are two folds,
+one the reference and the other judged, and the other way round.
 
 | attack | score |
 | --- | --- |

@@ -34,6 +34,7 @@ from genesim.evaluate.score import Score, ScoreTable
 from genesim.models.effects.units import slope_from_afc
 from genesim.pipeline.linkage_controls import linkage_of_run
 from genesim.pipeline.privacy import audit_privacy
+from genesim.pipeline.relatives import held_out_relatives
 from genesim.provenance.atomic import atomic_directory
 from genesim.provenance.manifest import verify_manifest
 from genesim.provenance.record import Provenance, hash_input
@@ -118,7 +119,13 @@ def evaluate(
 
 
 def _haplotype_scores(
-    cohort: Cohort, genotypes: Genotypes, ancestry: pd.Series, contig: str, config: EvaluateConfig, seed: int
+    cohort: Cohort,
+    genotypes: Genotypes,
+    ancestry: pd.Series,
+    contig: str,
+    related: pd.Index,
+    config: EvaluateConfig,
+    seed: int,
 ) -> list[Score]:
     def part(source: Genotypes) -> Genotypes:
         return source.subset(variants=source.variants["contig"].to_numpy() == contig)
@@ -131,14 +138,15 @@ def _haplotype_scores(
         train, ancestry=known.reindex(train.donors), config=HaplotypeConfig(method="independent"), seed=seed
     ).sample_for(ancestry.reindex(made.donors), seed=rng.seed(seed, "evaluate", "null"))
 
-    def whole(source: Genotypes, labels: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-        """Haplotypes and their labels; on sex chromosomes and MT without the copies that donors lack."""
+    def whole(source: Genotypes, labels: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Haplotypes, labels, and whether of `related`; on sex chromosomes and MT without copies that donors lack."""
         haplotypes = source.haplotypes()
         own = np.repeat(labels.reindex(source.donors).astype(str).to_numpy(), 2)
+        kin = np.repeat(source.donors.isin(related), 2)
         if kind_of(contig) == "autosome":
-            return haplotypes, own
+            return haplotypes, own, kin
         kept = (haplotypes != ABSENT).all(axis=1) & (haplotypes >= 0).any(axis=1)
-        return haplotypes[kept], own[kept]
+        return haplotypes[kept], own[kept], kin[kept]
 
     sets = {"test": whole(test, known), "simulated": whole(made, ancestry)}
     sets |= {"train": whole(train, known), "null": whole(null, ancestry)}
@@ -152,6 +160,7 @@ def _haplotype_scores(
         ancestry_simulated=sets["simulated"][1],
         ancestry_train=sets["train"][1],
         ancestry_null=sets["null"][1],
+        related_test=sets["test"][2],
         seed=seed,
         config=config,
         subject=f"haplotypes {contig}",
@@ -361,9 +370,10 @@ def evaluate_run(
     if not set(ancestry) <= set(cohort.donors["ancestry"]):
         log.warning("no real donors are of the simulated ancestries: haplotypes have nothing to be compared with")
         contigs = []
+    related, privacy["relatives"] = held_out_relatives(cohort) if contigs else (pd.Index([]), {"told": False})
     for contig in contigs:
         log.info("evaluating haplotypes of contig %s", contig)
-        scores = scores + ScoreTable(_haplotype_scores(cohort, genotypes, ancestry, contig, config, seed))
+        scores = scores + ScoreTable(_haplotype_scores(cohort, genotypes, ancestry, contig, related, config, seed))
     log.info("evaluating effects")
     # A rare allele that abolishes a gene in some donors is no common effect for a refit to find.
     planted = tables["effects"][tables["effects"]["source"] != "loss_of_function"]

@@ -7,12 +7,12 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
+from test_privacy_audits import N_LINKED, expression_for, genotypes_of
 
 import genesim as gs
 from genesim.data.cohort import Cohort
 from genesim.data.genotypes import Genotypes
 from genesim.pipeline.linkage_controls import linkage_of_run
-from tests.pipeline.test_privacy_audits import N_LINKED, expression_for, genotypes_of
 
 GENES = pd.DataFrame(
     {"contig": "22", "start": 0, "end": 1, "strand": "+", "tss": np.arange(N_LINKED) * 10_000, "dealt": False},
