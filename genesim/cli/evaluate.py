@@ -18,6 +18,10 @@ def run(
     join: Annotated[
         list[Path] | None, typer.Option(help="Only join the scores of these evaluations into one table; repeat.")
     ] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option(help="Directory of the models it was drawn from: attacks with their likelihood and effects."),
+    ] = None,
     config: Config = None,
     seed: Seed = None,
     dry_run: DryRun = False,
@@ -42,6 +46,12 @@ def run(
     from genesim.pipeline.evaluate import evaluate_run
 
     scores = evaluate_run(
-        cohort, simulated, out=out, config=settings.evaluate, effects=settings.models.effects, seed=seed
+        cohort,
+        simulated,
+        out=out,
+        models=models,
+        config=settings.evaluate,
+        effects=settings.models.effects,
+        seed=seed,
     )
     say(quiet, scores.text(), out)

@@ -63,3 +63,7 @@ class EvaluateConfig(Record):
     """Coverage of the intervals."""
     donor_audit: DonorAuditConfig | None = DonorAuditConfig()
     """Attacks on the donors of the training set; none leaves them out."""
+    white_box: bool = True
+    """Also attack with the expression model's own likelihood of each cell, where its directory is given."""
+    linkage: bool = True
+    """Also link simulated expression to genotypes through the model of effects, where its directory is given."""

@@ -357,6 +357,16 @@ DONORS: dict[str, MetricInfo] = {
         ("copula", "copula-Mahalanobis distance"),
         ("white_box", "the model's own likelihood"),
     )
+} | {
+    "donor_linkage": MetricInfo(
+        "Linkage of donors, expression to genotypes through variant effects",
+        "privacy",
+        "lower",
+        "AUC",
+        "Training donors' genotypes fit some simulated donor better than held-out donors' do; 0.5 = they do not.",
+        0.5,
+        LEAST_DONORS,
+    )
 }
 
 METRICS: dict[str, MetricInfo] = EXPRESSION | DONORS | HAPLOTYPES | EFFECTS | PERTURBATIONS

@@ -25,6 +25,10 @@ LABELS = {
     "allele_frequency_rmse": ("Allele frequency error", "RMSE"),
     "donor_membership_auc": ("Membership attack on donors, by their nearest simulated haplotype", "AUC"),
     "gene_mean_rmse": ("Gene mean error, donors' cells", "log1p"),
+    "group_classifier_auc": ("Cells told from held-out cells of their type", "AUC"),
+    "group_typing_error": ("Cell typing errors, learned from simulated cells", "share"),
+    "ld_decay_error": ("LD decay error", "r²"),
+    "group_effect_error": ("Planted effects missed", "1 - r"),
 }
 Labels = Mapping[str, np.ndarray]
 
@@ -128,7 +132,7 @@ def _scores(
     return GroupScore(group, metric, found["value"], found["floor"].value, found["gap"], *shown)
 
 
-def _rows_of(labels: Labels, group: str, seed: int, attribute: str) -> dict[str, np.ndarray]:
+def rows_of(labels: Labels, group: str, seed: int, attribute: str) -> dict[str, np.ndarray]:
     """Donors of a group by side; as many training as simulated ones, because errors depend on how many there are."""
     rows = {side: np.flatnonzero(labels[side] == group) for side in SIDES}
     n = min(len(rows["simulated"]), len(rows["train"]))
@@ -162,7 +166,7 @@ def haplotype_group_scores(
     found: list[GroupScore] = []
     for group in groups_with(labels, least)[0]:
         every = {side: np.flatnonzero(labels[side] == group) for side in SIDES}
-        rows = _rows_of(labels, group, seed, attribute)
+        rows = rows_of(labels, group, seed, attribute)
         equal = {side: haplotypes[side][rows[side]] for side in SIDES}
         whole = {side: haplotypes[side][every[side]] for side in SIDES}
         shown = len(every["test"]), len(every["simulated"])
@@ -199,7 +203,7 @@ def expression_group_scores(
     """
     found: list[GroupScore] = []
     for group in groups_with(labels, least)[0]:
-        rows = _rows_of(labels, group, seed, attribute)
+        rows = rows_of(labels, group, seed, attribute)
         statistics = _expression_statistics(
             {side: means[side][rows[side]] for side in SIDES}, {side: n_cells[side][rows[side]] for side in SIDES}
         )

@@ -32,7 +32,9 @@ from genesim.evaluate.expression import evaluate_expression
 from genesim.evaluate.haplotypes import evaluate_haplotypes
 from genesim.evaluate.score import Score, ScoreTable
 from genesim.models.effects.units import slope_from_afc
+from genesim.pipeline.linkage_controls import linkage_of_run
 from genesim.pipeline.privacy import audit_privacy
+from genesim.pipeline.relatives import held_out_relatives
 from genesim.provenance.atomic import atomic_directory
 from genesim.provenance.manifest import verify_manifest
 from genesim.provenance.record import Provenance, hash_input
@@ -117,7 +119,13 @@ def evaluate(
 
 
 def _haplotype_scores(
-    cohort: Cohort, genotypes: Genotypes, ancestry: pd.Series, contig: str, config: EvaluateConfig, seed: int
+    cohort: Cohort,
+    genotypes: Genotypes,
+    ancestry: pd.Series,
+    contig: str,
+    related: pd.Index,
+    config: EvaluateConfig,
+    seed: int,
 ) -> list[Score]:
     def part(source: Genotypes) -> Genotypes:
         return source.subset(variants=source.variants["contig"].to_numpy() == contig)
@@ -130,14 +138,15 @@ def _haplotype_scores(
         train, ancestry=known.reindex(train.donors), config=HaplotypeConfig(method="independent"), seed=seed
     ).sample_for(ancestry.reindex(made.donors), seed=rng.seed(seed, "evaluate", "null"))
 
-    def whole(source: Genotypes, labels: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-        """Haplotypes and their labels; on sex chromosomes and MT without the copies that donors lack."""
+    def whole(source: Genotypes, labels: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Haplotypes, labels, and whether of `related`; on sex chromosomes and MT without copies that donors lack."""
         haplotypes = source.haplotypes()
         own = np.repeat(labels.reindex(source.donors).astype(str).to_numpy(), 2)
+        kin = np.repeat(source.donors.isin(related), 2)
         if kind_of(contig) == "autosome":
-            return haplotypes, own
+            return haplotypes, own, kin
         kept = (haplotypes != ABSENT).all(axis=1) & (haplotypes >= 0).any(axis=1)
-        return haplotypes[kept], own[kept]
+        return haplotypes[kept], own[kept], kin[kept]
 
     sets = {"test": whole(test, known), "simulated": whole(made, ancestry)}
     sets |= {"train": whole(train, known), "null": whole(null, ancestry)}
@@ -151,6 +160,7 @@ def _haplotype_scores(
         ancestry_simulated=sets["simulated"][1],
         ancestry_train=sets["train"][1],
         ancestry_null=sets["null"][1],
+        related_test=sets["test"][2],
         seed=seed,
         config=config,
         subject=f"haplotypes {contig}",
@@ -244,7 +254,12 @@ def _effect_scores(
 
 
 def _donor_audit(
-    cohort: Cohort, cells: ad.AnnData, labels_key: str | None, config: DonorAuditConfig | None, seed: int
+    cohort: Cohort,
+    cells: ad.AnnData,
+    labels_key: str | None,
+    config: DonorAuditConfig | None,
+    seed: int,
+    model: ExpressionModel | None = None,
 ) -> tuple[list[Score], dict[str, Any]]:
     """Scores of the attacks on donors, and their whole record; or the reason why they cannot be made."""
     if config is None:
@@ -265,6 +280,7 @@ def _donor_audit(
             cells,
             donor_key="donor",
             labels_key=labels_key,
+            model=model,
             group_keys=keys,
             config=config,
             seed=seed,
@@ -278,11 +294,33 @@ def _donor_audit(
     return audit.scores(), audit.to_dict()
 
 
+def _attacking_models(
+    models: str | Path | None, config: EvaluateConfig
+) -> tuple[ExpressionModel | None, EffectModel | None, dict[str, str]]:
+    """The expression model where it has a likelihood, and the model of effects, as far as asked for; their hashes."""
+    if models is None:
+        return None, None, {}
+    root, sources = Path(models), {}
+    expression: ExpressionModel | None = None
+    effects: EffectModel | None = None
+    if config.white_box and config.donor_audit is not None and (root / "expression").is_dir():
+        expression = ExpressionModel.load(root / "expression")
+        sources["expression"] = hash_input(root / "expression")
+        if expression.config.method != "vae":
+            log.info("no white-box attack: method %s has no likelihood of a cell", expression.config.method)
+            expression = None
+    if config.linkage and (root / "effects").is_dir():
+        effects = EffectModel.load(root / "effects")
+        sources["effects"] = hash_input(root / "effects")
+    return expression, effects, sources
+
+
 def evaluate_run(
     cohort: Cohort | str | Path,
     simulated: str | Path,
     *,
     out: str | Path,
+    models: str | Path | None = None,
     config: EvaluateConfig | None = None,
     effects: EffectConfig | None = None,
     seed: int = 0,
@@ -291,6 +329,16 @@ def evaluate_run(
 
     Where held-out donors have cells, the attacks on donors of `config.donor_audit` are made too, within groups by
     ancestry and sex as well -> `donor_privacy.json`. They take some seconds for 40 donors.
+
+    Args:
+        cohort: Real donors, or their directory.
+        simulated: Directory that `simulate` wrote.
+        out: Directory to write.
+        models: Directory of the trained models that the simulation was drawn from: the attack with the expression
+            model's likelihood, and the linkage attack through the model of effects. None leaves both out.
+        config: Sizes, and which attacks are made.
+        effects: Of the refit that looks for planted effects.
+        seed: Of every draw.
     """
     config, effects = config or EvaluateConfig(), effects or EffectConfig()
     simulated = Path(simulated)
@@ -310,15 +358,22 @@ def evaluate_run(
 
     log.info("evaluating cells")
     scores = evaluate(cohort.cells_of("test"), cells, cohort.cells_of("train"), labels_key, config=config, seed=seed)
-    audited, privacy = _donor_audit(cohort, cells, labels_key, config.donor_audit, seed)
+    network, effect_map, hashes = _attacking_models(models, config)
+    sources |= hashes
+    audited, privacy = _donor_audit(cohort, cells, labels_key, config.donor_audit, seed, network)
+    if effect_map is not None:
+        log.info("linking expression to genotypes")
+        linked, privacy["linkage"] = linkage_of_run(cohort, cells, effect_map, seed)
+        audited = [*audited, *linked]
     scores = scores + ScoreTable(audited)
     contigs = list(dict.fromkeys(genotypes.variants["contig"]))
     if not set(ancestry) <= set(cohort.donors["ancestry"]):
         log.warning("no real donors are of the simulated ancestries: haplotypes have nothing to be compared with")
         contigs = []
+    related, privacy["relatives"] = held_out_relatives(cohort) if contigs else (pd.Index([]), {"told": False})
     for contig in contigs:
         log.info("evaluating haplotypes of contig %s", contig)
-        scores = scores + ScoreTable(_haplotype_scores(cohort, genotypes, ancestry, contig, config, seed))
+        scores = scores + ScoreTable(_haplotype_scores(cohort, genotypes, ancestry, contig, related, config, seed))
     log.info("evaluating effects")
     # A rare allele that abolishes a gene in some donors is no common effect for a refit to find.
     planted = tables["effects"][tables["effects"]["source"] != "loss_of_function"]

@@ -144,7 +144,7 @@ def _facts(run: _Run, answers: ReleaseAnswers, cohort: Cohort, seed: int) -> Run
             remedy="set population.prefix in the scenario to a prefix that no real donor has, and simulate again",
         )
     scores = ScoreTable.from_frame(pd.read_parquet(run.evaluation / "scores.parquet"))
-    rows, not_scored = group_rows(cohort, cells, genotypes, donors, seed)
+    rows, not_scored = group_rows(cohort, cells, genotypes, donors, seed, run.simulated / "truth")
     record = run.evaluation / "donor_privacy.json"
     audit = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     attacked, not_attacked = attack_rows(audit)

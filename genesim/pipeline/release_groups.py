@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anndata as ad
@@ -11,16 +13,16 @@ import pandas as pd
 
 from genesim.data.cohort import Cohort
 from genesim.data.genotypes import Genotypes
-from genesim.data.ploidy import kind_of
 from genesim.evaluate import groups
 from genesim.evaluate.donor_attacks import ATTACKS
-from genesim.metrics.expression import log_normalise
+from genesim.evaluate.group_cells import cell_group_scores
+from genesim.evaluate.group_genetics import effect_group_scores, ld_group_scores
+from genesim.pipeline.group_inputs import LEAST_CELLS, donor_means, group_cells, haplotypes_of, planted_pairs
 from genesim.release.fairness import SMALLEST_GROUP
 from genesim.release.privacy import GROUP_ATTACK
 from genesim.release.records import GroupRow
 
 ATTRIBUTES = ("all donors", "ancestry", "sex", "ancestry x sex")
-MOST_VARIANTS = 5_000
 _SIDES = {"test": "held-out", "simulated": "simulated", "train": "training"}
 
 
@@ -30,31 +32,6 @@ def attribute_of(donors: pd.DataFrame, attribute: str) -> pd.Series:
         return pd.Series("all", index=donors.index)
     parts = [donors[name].astype(str) for name in attribute.split(" x ")]
     return parts[0] if len(parts) == 1 else parts[0] + ", " + parts[1]
-
-
-def _haplotypes(cohort: Cohort, made: Genotypes) -> dict[str, Genotypes]:
-    """Held-out, simulated and training donors at autosomal variants that all of them are called at."""
-    known = made.variants.index.isin(cohort.genotypes.variants.index)
-    autosomal = np.array([kind_of(str(contig)) == "autosome" for contig in made.variants["contig"]], dtype=bool)
-    ids = list(made.variants.index[known & autosomal])
-    sides = {
-        "test": cohort.genotypes_of("test").subset(variants=ids),
-        "simulated": made.subset(variants=ids),
-        "train": cohort.genotypes_of("train").subset(variants=ids),
-    }
-    called = np.flatnonzero(np.all([(g.alleles >= 0).all(axis=(1, 2)) for g in sides.values()], axis=0))
-    if len(called) > MOST_VARIANTS:
-        called = called[np.linspace(0, len(called) - 1, MOST_VARIANTS).astype(int)]
-    return {side: g.subset(variants=called) for side, g in sides.items()}
-
-
-def _donor_means(cells: ad.AnnData, genes: pd.Index) -> tuple[np.ndarray, np.ndarray, pd.Index]:
-    """Of donors with cells: mean log-normalised expression [donor, gene], numbers of cells, and who they are."""
-    codes, donors = pd.factorize(cells.obs["donor"].astype(str))
-    logs = log_normalise(cells[:, genes].X)
-    n_cells = np.bincount(codes, minlength=len(donors))
-    means = np.stack([np.asarray(logs[codes == k].mean(axis=0)).ravel() for k in range(len(donors))])
-    return means, n_cells, pd.Index(donors)
 
 
 def _as_rows(attribute: str, scores: list[groups.GroupScore]) -> list[GroupRow]:
@@ -88,15 +65,118 @@ def _left_out(what: str, attribute: str, labels: Mapping[str, np.ndarray]) -> li
     for group in groups.groups_with(labels, SMALLEST_GROUP)[1]:
         short = [name for side, name in _SIDES.items() if int((labels[side] == group).sum()) < SMALLEST_GROUP]
         notes.append(
-            f"{what}, {attribute} {group}: insufficient, fewer than {SMALLEST_GROUP} donors ({', '.join(short)})"
+            f"{what}, {attribute} {group}: insufficient, too few donors: fewer than {SMALLEST_GROUP} "
+            f"({', '.join(short)})"
         )
     return notes
 
 
+def _typed(attribute: str) -> str:
+    return "cell type" if attribute == "all donors" else f"{attribute} x cell type"
+
+
+class _Groups:
+    """Every donor's level of each attribute, on both the real and the simulated side."""
+
+    def __init__(self, cohort: Cohort, donors: pd.DataFrame) -> None:
+        self.of = {name: (attribute_of(cohort.donors, name), attribute_of(donors, name)) for name in ATTRIBUTES}
+
+    def labels(self, attribute: str, owners: Mapping[str, pd.Index]) -> dict[str, np.ndarray]:
+        real, made = self.of[attribute]
+        return {s: (made if s == "simulated" else real).reindex(ids).to_numpy() for s, ids in owners.items()}
+
+
+Found = Iterator[tuple[str, groups.GroupScore | str]]
+"""Scores with their attribute, and sentences about what is not scored."""
+
+
+def _genotype_scores(cohort: Cohort, genotypes: Genotypes, of: _Groups, seed: int) -> Found:
+    sides = haplotypes_of(cohort, genotypes)
+    haplotypes = {side: g.alleles.transpose(1, 2, 0) for side, g in sides.items()}
+    variants = sides["test"].variants
+    for attribute in ATTRIBUTES:
+        labels = of.labels(attribute, {side: g.donors for side, g in sides.items()})
+        yield from ((attribute, note) for note in _left_out("genotypes", attribute, labels))
+        if not len(variants):
+            continue
+        where: dict[str, Any] = {"position": variants["start"].to_numpy(), "contig": variants["contig"].to_numpy()}
+        options: dict[str, Any] = {"attribute": attribute, "least": SMALLEST_GROUP, "seed": seed}
+        for score in groups.haplotype_group_scores(haplotypes, labels, **options):
+            yield attribute, score
+        for score in ld_group_scores(haplotypes, labels, **where, **options):
+            yield attribute, score
+
+
+def _mean_scores(
+    sides: Mapping[str, ad.AnnData], genes: pd.Index, of: _Groups, seed: int, cell_type: str | None = None
+) -> Found:
+    """Error of gene means, of all cells or of those of one type."""
+    found = {side: donor_means(part, genes, 1 if cell_type is None else LEAST_CELLS) for side, part in sides.items()}
+    means = {side: part[0] for side, part in found.items()}
+    n_cells = {side: part[1] for side, part in found.items()}
+    for attribute in ATTRIBUTES:
+        labels = of.labels(attribute, {side: part[2] for side, part in found.items()})
+        options: dict[str, Any] = {"least": SMALLEST_GROUP, "seed": seed}
+        shown = attribute if cell_type is None else _typed(attribute)
+        notes = _left_out("cells", shown, labels)
+        if cell_type is not None:
+            notes = [note.replace(f"{shown} ", f"{shown} {cell_type}, ", 1) for note in notes]
+        yield from ((shown, note) for note in notes)
+        for score in groups.expression_group_scores(means, n_cells, labels, attribute=attribute, **options):
+            if cell_type is not None:
+                group = cell_type if attribute == "all donors" else f"{score.group}, {cell_type}"
+                score = replace(score, group=group)
+            yield shown, score
+
+
+def _cell_scores(cohort: Cohort, cells: ad.AnnData, of: _Groups, seed: int) -> Found:
+    genes = cohort.cells.var_names[cohort.cells.var_names.isin(cells.var_names)]
+    if not len(genes):
+        return
+    sides = {"test": cohort.cells_of("test"), "simulated": cells, "train": cohort.cells_of("train")}
+    yield from _mean_scores(sides, genes, of, seed)
+    if min(part.obs["donor"].nunique() for part in sides.values()) < SMALLEST_GROUP:
+        return
+    key = cohort.info["inputs"]["labels_key"]
+    if key is not None:
+        label = {side: part.obs[key].astype(str).to_numpy() for side, part in sides.items()}
+        for level in sorted(set.intersection(*(set(values) for values in label.values()))):
+            of_type = {side: part[label[side] == level] for side, part in sides.items()}
+            yield from _mean_scores(of_type, genes, of, seed, level)
+    drawn = group_cells(sides, genes, key, seed)
+    for attribute in ATTRIBUTES:
+        real, made = of.of[attribute]
+        levels = {s: {str(d): str(v) for d, v in (made if s == "simulated" else real).items()} for s in drawn}
+        options: dict[str, Any] = {"attribute": attribute, "least": SMALLEST_GROUP, "seed": seed}
+        for by_type, score in cell_group_scores(drawn, levels, split=key is not None, **options):
+            yield _typed(attribute) if by_type else attribute, score
+
+
+def _effect_scores(cells: ad.AnnData, genotypes: Genotypes, truth: Path, of: _Groups, seed: int) -> Found:
+    planted = planted_pairs(cells, genotypes, truth)
+    if planted is None:
+        return
+    pairs, donors = planted
+    for attribute in ATTRIBUTES[1:]:  # all donors are the floor
+        labels = of.of[attribute][1].reindex(donors).astype(str).to_numpy()
+        for group in sorted(set(labels)):
+            if (labels == group).sum() < SMALLEST_GROUP:
+                short = f"too few donors: fewer than {SMALLEST_GROUP} (simulated)"
+                yield attribute, f"effects, {attribute} {group}: insufficient, {short}"
+        options: dict[str, Any] = {"attribute": attribute, "least": SMALLEST_GROUP, "seed": seed}
+        for score in effect_group_scores(pairs, labels, **options):
+            yield attribute, score
+
+
 def group_rows(
-    cohort: Cohort, cells: ad.AnnData, genotypes: Genotypes, donors: pd.DataFrame, seed: int
+    cohort: Cohort,
+    cells: ad.AnnData,
+    genotypes: Genotypes,
+    donors: pd.DataFrame,
+    seed: int,
+    truth: Path | None = None,
 ) -> tuple[list[GroupRow], list[str]]:
-    """Scores by ancestry, sex and both, the worst first; and the groups that cannot be scored, with the reason.
+    """Scores by ancestry, sex and both, and by cell type within them, the worst first; and what cannot be scored.
 
     Args:
         cohort: Real donors, with both sides of the split.
@@ -104,36 +184,18 @@ def group_rows(
         genotypes: Simulated genotypes.
         donors: The simulated donors' ancestry and sex.
         seed: Seeds the draws.
+        truth: Folder of the simulation's truth tables; None leaves the recovery of effects out.
     """
-    scores: list[tuple[str, groups.GroupScore]] = []
-    notes: list[str] = []
-    sides = _haplotypes(cohort, genotypes)
-    haplotypes = {side: g.alleles.transpose(1, 2, 0) for side, g in sides.items()}
-    genes = cohort.cells.var_names[cohort.cells.var_names.isin(cells.var_names)]
-    found = {
-        "test": _donor_means(cohort.cells_of("test"), genes),
-        "simulated": _donor_means(cells, genes),
-        "train": _donor_means(cohort.cells_of("train"), genes),
-    }
-    means, n_cells = ({side: part[i] for side, part in found.items()} for i in (0, 1))
-    for attribute in ATTRIBUTES:
-        real, made = attribute_of(cohort.donors, attribute), attribute_of(donors, attribute)
-
-        def labels_of(owners: Mapping[str, pd.Index], real: pd.Series = real, made: pd.Series = made) -> dict:
-            return {s: (made if s == "simulated" else real).reindex(ids).to_numpy() for s, ids in owners.items()}
-
-        genotyped = labels_of({side: g.donors for side, g in sides.items()})
-        with_cells = labels_of({side: part[2] for side, part in found.items()})
-        notes += _left_out("genotypes", attribute, genotyped) + _left_out("cells", attribute, with_cells)
-        options = {"attribute": attribute, "least": SMALLEST_GROUP, "seed": seed}
-        if haplotypes["test"].shape[2]:
-            scores += [(attribute, s) for s in groups.haplotype_group_scores(haplotypes, genotyped, **options)]  # type: ignore[arg-type]
-        if len(genes):
-            scores += [(attribute, s) for s in groups.expression_group_scores(means, n_cells, with_cells, **options)]  # type: ignore[arg-type]
+    of = _Groups(cohort, donors)
+    found = [*_genotype_scores(cohort, genotypes, of, seed), *_cell_scores(cohort, cells, of, seed)]
+    if truth is not None:
+        found += _effect_scores(cells, genotypes, truth, of, seed)
+    notes = [item for _, item in found if isinstance(item, str)]
+    scores = [(attribute, item) for attribute, item in found if isinstance(item, groups.GroupScore)]
     ordered = groups.worst_first([score for _, score in scores])
     attribute_by = {id(score): attribute for attribute, score in scores}
     rows = [row for score in ordered for row in _as_rows(attribute_by[id(score)], [score])]
-    return rows, notes
+    return rows, list(dict.fromkeys(notes))
 
 
 def attack_rows(audit: Mapping[str, Any]) -> tuple[list[GroupRow], list[str]]:

@@ -140,7 +140,7 @@ def attack_figures(evaluation: Path) -> Iterator[Figure]:
 def _group_figures(run: Run, seed: int) -> Iterator[Figure]:
     """None where no group has enough donors: the fairness part of a release says which and why."""
     donors = pd.read_parquet(run.truth / "donors.parquet").set_index("donor")
-    rows, _ = group_rows(run.cohort, run.cells, run.genotypes, donors, seed)
+    rows, _ = group_rows(run.cohort, run.cells, run.genotypes, donors, seed, run.truth)
     if rows:
         table = pd.DataFrame([row.model_dump() for row in rows])
         table["group"] = np.where(table["attribute"] == "all donors", "all donors", table["group"])

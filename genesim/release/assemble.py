@@ -36,7 +36,7 @@ _FILES = {
     "cards/": "one model card a model",
     "datasheet.md": "the data sheet; datasheet.json is the same for machines",
     "privacy.json": "what was tested of privacy, what it found, what was not tested",
-    "fairness.json": "representation and scores by ancestry and sex, worst first",
+    "fairness.json": "representation and scores by ancestry and sex, and by cell type within them, worst first",
     "governance.md": "which file answers what GMLP, the EU AI Act, HIPAA and NIST SP 800-226 ask for",
     "training.json": "what the training cohort is, as counts and hashes",
     CRATE: "RO-Crate metadata",

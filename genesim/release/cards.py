@@ -7,6 +7,11 @@ from genesim.release.records import ModelCard, Training, shown
 
 NO_MECHANISM = "none: trained without differential privacy, so there is no epsilon to state"
 _DATA = {"expression": ("cells",), "haplotypes": ("genotypes",), "effects": ("cells", "genotypes")}
+_GROUP_METRICS = {
+    "expression": ("gene_mean_rmse", "group_classifier_auc", "group_typing_error"),
+    "haplotypes": ("allele_frequency_rmse", "ld_decay_error", "donor_membership_auc"),
+    "effects": ("group_effect_error",),
+}
 _INTENDED = (
     "Research on methods and pipelines: testing, benchmarking, teaching, planning of sample sizes.",
     "Augmenting training sets of research models, where the gain is measured on real held-out donors.",
@@ -86,4 +91,5 @@ def model_card(model: ModelFacts, facts: RunFacts) -> ModelCard:
         limits=_limits(model, facts),
         privacy_mechanism=NO_MECHANISM,
         scores=tuple(rows),
+        groups=tuple(row for row in facts.group_rows if row.metric in _GROUP_METRICS.get(model.modality, ())),
     )

@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-from genesim.release.records import Answer, DataSheet, Governance, ModelCard, Row
+from genesim.release.records import Answer, DataSheet, Governance, GroupRow, ModelCard, Row
 from genesim.report.tables import number, text
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|~#!])")
@@ -47,6 +47,34 @@ def _scores(rows: Sequence[Row]) -> list[str]:
     )
 
 
+WORST_SHOWN = 5
+"""Groups of each metric in a card; fairness.json has all of them."""
+
+
+def _groups(rows: Sequence[GroupRow]) -> list[str]:
+    """The worst groups of each metric."""
+    if not rows:
+        return ["No group of donors was scored for this model; fairness.json says which had too few donors."]
+    shown: list[GroupRow] = []
+    for metric in dict.fromkeys(row.metric for row in rows):
+        shown += [row for row in rows if row.metric == metric][:WORST_SHOWN]
+    lines = table(
+        ("score", "group", "value", "floor", "gap", "interval of the gap"),
+        [
+            (
+                row.label,
+                f"{row.attribute}: {row.group}",
+                _number(row.value),
+                _number(row.floor),
+                _number(row.gap),
+                f"{_number(row.gap_low)} to {_number(row.gap_high)}",
+            )
+            for row in shown
+        ],
+    )
+    return [*lines, "", f"The {WORST_SHOWN} worst groups of each score; above 0 is worse. All are in fairness.json."]
+
+
 def card(record: ModelCard) -> str:
     """A model card."""
     training = record.training
@@ -83,6 +111,7 @@ def card(record: ModelCard) -> str:
         lines += ["Planted effects found again in the simulated data; they do not judge effects in real donors.", ""]
     lines += [*_scores(record.scores), ""]
     lines += ["Floor: what real data reach against real data. Null: what a naive generator reaches.", ""]
+    lines += ["## By group of donors, worst first", "", *_groups(record.groups), ""]
     return "\n".join(lines)
 
 

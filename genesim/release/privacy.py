@@ -27,7 +27,7 @@ _THREATS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("membership of a donor, by the network's likelihood of the donor's cells", ("donor_attack_white_box",)),
     ("membership of a donor, by expression and genotypes together", ()),
-    ("linkage of a simulated donor's expression to real genotypes through variant effects", ()),
+    ("linkage of a simulated donor's expression to real genotypes through variant effects", ("donor_linkage",)),
     ("inference of a donor's unknown attributes from known ones", ()),
     ("attacks with access to the models' weights or training code", ()),
     ("attacks by somebody who knows relatives of a donor", ()),
@@ -62,6 +62,10 @@ def _reasons(facts: RunFacts, rows: list[Row]) -> tuple[list[str], list[str]]:
     weak += [f"donors: the attacks say nothing: {reason}" for reason in facts.donor_audit.get("invalid", ())]
     if facts.donor_audit.get("conclusion") == "not made":
         weak.append(f"donors: no attacks on their cells: {facts.donor_audit['reason']}")
+    linkage = facts.donor_audit.get("linkage", {})
+    weak += [f"linkage through variant effects says nothing: {reason}" for reason in linkage.get("invalid", ())]
+    if linkage.get("conclusion") == "not made":
+        weak.append(f"no linkage through variant effects: {linkage['reason']}")
     kinds = {row.subject.split(" ")[0] for row in rows}
     weak += [f"no privacy test of {kind} was run" for kind in ("expression", "haplotypes") if kind not in kinds]
     return signs, weak

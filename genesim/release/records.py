@@ -72,6 +72,27 @@ class Training(Record):
     """Donors kept from all training."""
 
 
+class GroupRow(Record):
+    """One score within one group."""
+
+    attribute: str
+    group: str
+    metric: str
+    label: str
+    value: Finite
+    low: Finite
+    high: Finite
+    floor: Finite
+    gap: Finite
+    """value - floor: how much worse than real training donors of the same group. The floor of planted effects is as
+    many simulated donors of all groups, that of attacks is chance."""
+    gap_low: Finite
+    gap_high: Finite
+    n_held_out: int
+    n_simulated: int
+    unit: str
+
+
 class ModelCard(Record):
     """What one trained model is, after Mitchell et al. 2019, Model Cards for Model Reporting."""
 
@@ -96,6 +117,8 @@ class ModelCard(Record):
     privacy_mechanism: str
     scores: tuple[Row, ...]
     """On held-out donors, weakest first."""
+    groups: tuple[GroupRow, ...] = ()
+    """Scores within groups of donors that are about this model, the worst first, as fairness.json has them."""
 
 
 class Answer(Record):
@@ -159,26 +182,6 @@ class Group(Record):
     high: Finite
     enough: bool
     """Whether each side has the smallest number of donors that is scored."""
-
-
-class GroupRow(Record):
-    """One score within one group."""
-
-    attribute: str
-    group: str
-    metric: str
-    label: str
-    value: Finite
-    low: Finite
-    high: Finite
-    floor: Finite
-    gap: Finite
-    """value - floor: how much worse than real training donors of the same group."""
-    gap_low: Finite
-    gap_high: Finite
-    n_held_out: int
-    n_simulated: int
-    unit: str
 
 
 class Fairness(Record):

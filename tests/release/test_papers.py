@@ -190,6 +190,22 @@ def test_the_worst_group_is_named_and_not_averaged_away() -> None:
     }
 
 
+def test_a_card_shows_the_worst_groups_of_its_own_metrics() -> None:
+    rows = (
+        *(group_row(f"G{i}", 0.3 - i / 100) for i in range(7)),
+        group_row("elsewhere", 0.9, "gene_mean_rmse"),
+    )
+    facts = make_facts(group_rows=rows)
+    found = model_card(facts.models[0], facts)
+    assert [row.group for row in found.groups] == [f"G{i}" for i in range(7)]
+    written = markdown.card(found)
+    assert "By group of donors, worst first" in written
+    assert "ancestry: G4" in written
+    assert "G5" not in written
+    assert "elsewhere" not in written
+    assert "No group of donors was scored" in markdown.card(model_card(facts.models[0], make_facts()))
+
+
 def test_a_model_that_copies_says_so_first() -> None:
     facts = make_facts()
     copies = facts.models[0].card | {"copies": True}  # type: ignore[operator]

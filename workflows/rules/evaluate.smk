@@ -2,6 +2,8 @@ rule evaluate:
     input:
         cohort="<results>/cohort/manifest.sha256",
         simulated="<results>/sim/manifest.sha256",
+        expression="<results>/models/expression/manifest.sha256",
+        effects="<results>/models/effects/manifest.sha256",
     output:
         "<results>/evaluation/manifest.sha256",
     log:
@@ -18,10 +20,11 @@ rule evaluate:
         config=EVALUATE_SECTION,
         cohort=lambda wildcards, input: folder(input.cohort),
         simulated=lambda wildcards, input: folder(input.simulated),
+        models=lambda wildcards, input: folder(input.expression, 2),
         out=lambda wildcards, output: folder(output[0]),
     shell:
         "genesim evaluate --config {params.config:q} --cohort {params.cohort:q}"
-        " --simulated {params.simulated:q} --out {params.out:q} > {log:q} 2>&1"
+        " --simulated {params.simulated:q} --models {params.models:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule report:

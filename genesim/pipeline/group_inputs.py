@@ -1,0 +1,100 @@
+"""What scores within groups are computed from: each side's donors, cells and haplotypes, and the planted effects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from genesim.data.cohort import Cohort
+from genesim.data.genotypes import Genotypes
+from genesim.data.ploidy import kind_of
+from genesim.evaluate.group_cells import GroupCells, draw_cells
+from genesim.evaluate.group_genetics import PlantedPairs
+from genesim.metrics.distribution import pooled_pca
+from genesim.metrics.expression import gene_summaries, log_normalise, top_genes
+from genesim.pipeline.linkage import profiles_of
+from genesim.simulate.effects import ALL_TYPES
+
+MOST_VARIANTS = 5_000
+MOST_GENES, N_COMPONENTS = 500, 12
+"""Genes, the most variable ones, and principal components that cells of groups are told apart by."""
+LEAST_CELLS = 5
+"""Cells of a type that a donor needs to count among the donors of the type."""
+
+
+def haplotypes_of(cohort: Cohort, made: Genotypes) -> dict[str, Genotypes]:
+    """Held-out, simulated and training donors at autosomal variants that all of them are called at."""
+    known = made.variants.index.isin(cohort.genotypes.variants.index)
+    autosomal = np.array([kind_of(str(contig)) == "autosome" for contig in made.variants["contig"]], dtype=bool)
+    ids = list(made.variants.index[known & autosomal])
+    sides = {
+        "test": cohort.genotypes_of("test").subset(variants=ids),
+        "simulated": made.subset(variants=ids),
+        "train": cohort.genotypes_of("train").subset(variants=ids),
+    }
+    called = np.flatnonzero(np.all([(g.alleles >= 0).all(axis=(1, 2)) for g in sides.values()], axis=0))
+    if len(called) > MOST_VARIANTS:
+        called = called[np.linspace(0, len(called) - 1, MOST_VARIANTS).astype(int)]
+    return {side: g.subset(variants=called) for side, g in sides.items()}
+
+
+def donor_means(cells: ad.AnnData, genes: pd.Index, least: int = 1) -> tuple[np.ndarray, np.ndarray, pd.Index]:
+    """Of donors with `least` cells: mean log-normalised expression [donor, gene], numbers of cells, and names."""
+    codes, donors = pd.factorize(cells.obs["donor"].astype(str))
+    logs = log_normalise(cells[:, genes].X)
+    n_cells = np.bincount(codes, minlength=len(donors))
+    ones = sparse.csr_matrix((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(len(donors), len(codes)))
+    means = np.asarray((ones @ logs).todense()) / np.maximum(n_cells, 1)[:, None]
+    kept = n_cells >= least
+    return means[kept], n_cells[kept], pd.Index(donors)[kept]
+
+
+def group_cells(sides: Mapping[str, ad.AnnData], genes: pd.Index, key: str | None, seed: int) -> dict[str, GroupCells]:
+    """A draw of each donor's cells on common principal components."""
+    drawn = {
+        side: part[draw_cells(part.obs["donor"].astype(str).to_numpy(), seed, side)] for side, part in sides.items()
+    }
+    logs = {side: log_normalise(part[:, genes].X) for side, part in drawn.items()}
+    pool = sparse.vstack(list(logs.values()), "csr")
+    chosen = top_genes(gene_summaries(pool, pool).variance, min(MOST_GENES, len(genes)))
+    features = pooled_pca([x[:, chosen] for x in logs.values()], N_COMPONENTS, seed)
+    found = {}
+    for (side, part), x in zip(drawn.items(), features, strict=True):
+        labels = np.full(part.n_obs, "all") if key is None else part.obs[key].astype(str).to_numpy(dtype=str)
+        found[side] = GroupCells(x, labels, part.obs["donor"].astype(str).to_numpy(dtype=str))
+    return found
+
+
+def planted_pairs(cells: ad.AnnData, genotypes: Genotypes, truth: Path) -> tuple[PlantedPairs, pd.Index] | None:
+    """Effects that all cell types share, at variants that the simulated donors have, and these donors; None without."""
+    effects = pd.read_parquet(truth / "effects.parquet")
+    effects = effects[effects["source"] != "loss_of_function"]
+    shared = ~effects["gene"].isin(effects.loc[effects["cell_type"] != ALL_TYPES, "gene"])
+    effects = effects[
+        shared & effects["variant"].isin(genotypes.variants.index) & effects["gene"].isin(cells.var_names)
+    ]
+    fold = pd.read_parquet(truth / "expression.parquet")
+    effects = effects[effects["gene"].isin(fold["gene"])]
+    if not len(effects):
+        return None
+    genes = pd.Index(effects["gene"].unique())
+    profiles = profiles_of(cells, "donor", genes)
+    donors = profiles.index[profiles.index.isin(genotypes.donors)]
+    fold = fold[fold["cell_type"] == fold["cell_type"].iloc[0]]
+    wide = fold.pivot(index="donor", columns="gene", values="log2_fold").reindex(donors)
+    at = genotypes.subset(variants=list(effects["variant"].unique()), donors=list(donors))
+    rows = at.variants.index.get_indexer(pd.Index(effects["variant"]))
+    dosage = at.dosage()[rows].T.astype(float)
+    known = np.isfinite(dosage).all(axis=0)
+    order = at.donors.get_indexer(donors)
+    pairs = PlantedPairs(
+        dosage[order][:, known],
+        profiles.loc[donors, effects["gene"]].to_numpy(float)[:, known],
+        wide[effects["gene"]].to_numpy(float)[:, known],
+    )
+    return pairs, donors
