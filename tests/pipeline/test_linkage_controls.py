@@ -7,27 +7,12 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
-from test_privacy_audits import N_LINKED, expression_for, genotypes_of
+from linked_donors import GENES, cohort_of, expression_for, genotypes_of
 
 import genesim as gs
 from genesim.data.cohort import Cohort
 from genesim.data.genotypes import Genotypes
 from genesim.pipeline.linkage_controls import linkage_of_run
-
-GENES = pd.DataFrame(
-    {"contig": "22", "start": 0, "end": 1, "strand": "+", "tss": np.arange(N_LINKED) * 10_000, "dealt": False},
-    index=[f"g{i}" for i in range(N_LINKED)],
-)
-
-
-def cohort_of(n: int) -> Cohort:
-    genotypes = genotypes_of(n, 0, "k")
-    cells = expression_for(genotypes, 3)
-    split = np.where(np.arange(n) % 2 == 0, "train", "test")
-    donors = pd.DataFrame(
-        {"genotype_id": genotypes.donors, "ancestry": "A", "sex": "female", "split": split}, index=genotypes.donors
-    ).assign(has_cells=True, has_genotypes=True)
-    return Cohort(cells, genotypes, donors, GENES)
 
 
 class Map:

@@ -6,13 +6,13 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from linked_donors import N_LINKED, expression_for, genotypes_of
 from scipy import sparse
 
 import genesim as gs
 from genesim.config.base import parse
 from genesim.config.evaluate import DonorAuditConfig
 from genesim.config.model import EffectConfig, ExpressionConfig
-from genesim.data.genotypes.record import Genotypes
 from genesim.errors import ConfigError, InputError, JoinError
 
 SMALL = DonorAuditConfig(max_genes=30, copula_genes=20, n_components=10, density_components=5, n_bootstrap=50)
@@ -67,31 +67,6 @@ def test_audit_of_a_trained_network_has_the_white_box_and_groups() -> None:
         gs.audit_privacy(train, holdout, made, model=baseline, **keys)
     with pytest.raises(JoinError, match="not in the simulated cells"):
         gs.audit_privacy(train, holdout, made[:, :10].copy(), **keys)
-
-
-N_LINKED = 120  # genes, each with a variant of its own
-
-
-def genotypes_of(n_donors: int, seed: int, prefix: str) -> Genotypes:
-    random = np.random.default_rng(seed)
-    n = N_LINKED
-    alleles = (random.random((n, n_donors, 2)) < 0.4).astype(np.int8)
-    table = {"contig": "22", "start": np.arange(n) * 10_000, "ref": ["A"] * n, "alt": ["G"] * n}
-    variants = pd.DataFrame(table, index=pd.Index([f"v{i}" for i in range(n)], dtype=object)).astype(
-        {"contig": object, "ref": object, "alt": object}
-    )
-    donors = pd.Index([f"{prefix}{i}" for i in range(n_donors)], dtype=object)
-    return Genotypes(alleles, np.ones(alleles.shape[:2], bool), variants, donors)
-
-
-def expression_for(genotypes: Genotypes, seed: int) -> ad.AnnData:
-    """Cells whose gene k follows variant k, twofold an allele."""
-    random = np.random.default_rng(seed)
-    fold = (2.0**genotypes.alleles).mean(axis=2).T
-    donor = np.repeat(np.arange(genotypes.n_donors), 8)
-    counts = random.poisson(4 * (fold * random.lognormal(0, 0.2, fold.shape))[donor])
-    obs = pd.DataFrame({"donor": genotypes.donors.to_numpy()[donor]}, index=[f"c{i}" for i in range(len(donor))])
-    return ad.AnnData(sparse.csr_matrix(counts), obs=obs, var=pd.DataFrame(index=[f"g{i}" for i in range(N_LINKED)]))
 
 
 def test_linkage_finds_donors_whose_genotypes_made_the_cells() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from test_linkage_controls import cohort_of
+from linked_donors import cohort_of
 
 from genesim.data.cohort import Cohort
 from genesim.data.genotypes import Genotypes

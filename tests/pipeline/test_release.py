@@ -70,6 +70,9 @@ def test_papers_agree_with_the_run(tiny_run: Path, made: tuple[Path, Checked]) -
         expected[["subject", "metric", "value"]].itertuples(index=False, name=None)
     )
     assert privacy.conclusion != "no sign of training data in the tests that were run"  # so few donors show nothing
+    # The workflow gives the models: their likelihood and their effects are attacked with as well.
+    assert {"donor_attack_white_box", "donor_linkage"} <= {r.metric for r in privacy.rows}
+    assert privacy.donor_audit["linkage"]["controls"].keys() == {"memoriser", "honest"}
     card = from_json(ModelCard, bundle / "cards" / "haplotypes-21.json")
     assert card.training.n_donors == int(train["has_genotypes"].sum())
     assert card.model_sha256 == sha256(results / "models" / "haplotypes" / "21" / "manifest.sha256")
