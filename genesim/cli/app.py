@@ -72,4 +72,4 @@ def main() -> None:
             lock.release()
         # Loaded only where a verb has begun, which `--help` has not.
         if (run_log := sys.modules.get("genesim.provenance.run_log")) is not None:
-            run_log.current().stop(code, error)
+            run_log.end(code, error)

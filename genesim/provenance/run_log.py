@@ -159,3 +159,10 @@ def current() -> RunLog:
     if _current is None:
         _current = RunLog(os.environ.get(VARIABLE) or None)
     return _current
+
+
+def end(code: int, error: str = "") -> None:
+    """The command of this process ends; see `RunLog.stop`. The next one has a log of its own."""
+    global _current
+    current().stop(code, error)
+    _current = None
