@@ -56,6 +56,6 @@ def test_males_count_once_and_have_one_copy_from_training_to_scores() -> None:
     assert (made.alleles[:, male, 1] == -2).all()
     assert (made.alleles[:, ~male] >= 0).all()
     config = EvaluateConfig(max_haplotypes=40, max_variants=50, n_bootstrap=5)
-    scores = _haplotype_scores(real, made, donors["ancestry"], "X", config, 0)
+    scores = _haplotype_scores(real, made, donors["ancestry"], "X", pd.Index([]), config, 0)
     found = {score.metric: score for score in scores}
     assert found["allele_frequency_rmse"].n <= 20 * 2 + 20
