@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import fcntl
 import hashlib
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +138,45 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, workflow: Workflow) -> Pa
             (directory / "returncode").write_text(str(made.returncode))
     assert (directory / "returncode").read_text() == "0", (directory / "log.txt").read_text()[-5000:]
     return directory
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a command left behind: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+    def refused(self, code: int, kind: str, *fragments: str) -> None:
+        """Assert one line of a typed error with a remedy, which has the fragments, and no traceback."""
+        last = self.err.rstrip("\n").splitlines()[-1]
+        assert self.code == code, self.err
+        assert last.startswith(f"genesim: {kind}: "), self.err
+        assert " -> " in last
+        for fragment in fragments:
+            assert fragment in last, last
+        assert "Traceback" not in self.err
+
+
+@pytest.fixture
+def genesim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Shown]]:
+    """`genesim("prepare", "--out", path)` as from a shell, in this process: quicker, and just as whole."""
+    from genesim.cli.app import main  # not before OMP_NUM_THREADS is set
+
+    log = logging.getLogger("genesim")
+    before = log.handlers[:], log.level, log.propagate
+
+    def run(*arguments: object) -> Shown:
+        monkeypatch.setattr(sys, "argv", ["genesim", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0
+        else:
+            code = 0
+        return Shown(code, *capsys.readouterr())
+
+    yield run
+    log.handlers[:], log.level, log.propagate = before

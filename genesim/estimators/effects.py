@@ -15,11 +15,12 @@ from genesim.config.model import EffectConfig
 from genesim.data.effect_table import EffectTable, read_effect_table
 from genesim.data.genotypes.record import Genotypes
 from genesim.errors import ArtefactError, ConditionError, TrainingError
+from genesim.estimators.effect_fit import fit_part, init_study, place_prior, sites_of
 from genesim.estimators.effect_from_table import from_table_parts
 from genesim.estimators.effect_inputs import ALL, Scale, dosages, mean_imputed
 from genesim.estimators.effect_prior import EffectPrior, resolve_prior, with_table_sizes
 from genesim.estimators.effect_structure import Kinship
-from genesim.estimators.effect_study import EffectPart, EffectStudy, fit_part, init_study, place_prior, sites_of
+from genesim.estimators.effect_study import EffectPart, EffectStudy
 from genesim.estimators.effect_tables import effect_table, egene_table, sample_table
 from genesim.models.catalog import card
 from genesim.models.effects.draws import DRAWN_NULL, SharedPrior

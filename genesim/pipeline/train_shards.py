@@ -15,7 +15,8 @@ from genesim.data.cohort import load_cohort
 from genesim.data.genotypes.record import Genotypes
 from genesim.data.kinship_table import read_kinship
 from genesim.errors import ArtefactError, ConfigError
-from genesim.estimators.effect_study import EffectPart, EffectStudy, fit_part, init_study
+from genesim.estimators.effect_fit import fit_part, init_study
+from genesim.estimators.effect_study import EffectPart, EffectStudy
 from genesim.estimators.effects import EffectModel
 from genesim.pipeline.train import _effect_inputs
 from genesim.provenance.record import hash_input

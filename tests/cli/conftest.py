@@ -1,48 +1,13 @@
-"""The command line in this process: quicker than a new one, and just as whole."""
+"""Configs of the command line's tests, over the tiny run."""
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-
-from genesim.cli.app import main
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a command left behind: exit code, standard output, standard error."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def genesim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Shown]]:
-    """`genesim("prepare", "--out", path)` as from a shell."""
-    log = logging.getLogger("genesim")
-    before = log.handlers[:], log.level, log.propagate
-
-    def run(*arguments: object) -> Shown:
-        monkeypatch.setattr(sys, "argv", ["genesim", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 0
-        else:
-            code = 0
-        return Shown(code, *capsys.readouterr())
-
-    yield run
-    log.handlers[:], log.level, log.propagate = before
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from genesim.config.effect_prior import EffectPriorConfig
 from genesim.config.model import EffectConfig
 from genesim.data.genotypes.record import Genotypes
 from genesim.errors import ArtefactError, TrainingError
-from genesim.estimators.effect_study import EffectPart, EffectStudy, fit_part, init_study
+from genesim.estimators.effect_fit import fit_part, init_study
+from genesim.estimators.effect_study import EffectPart, EffectStudy
 from genesim.estimators.effects import EffectModel
 from genesim.models.effects.posterior import EffectPosterior
 

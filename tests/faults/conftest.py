@@ -1,12 +1,9 @@
-"""Raw inputs of twelve donors, small enough that a fault shows in a second; the command line in this process."""
+"""Raw inputs of twelve donors, small enough that a fault shows in a second."""
 
 from __future__ import annotations
 
-import logging
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,50 +14,9 @@ import pytest
 import yaml
 from scipy import sparse
 
-from genesim.cli.app import main
 from genesim.data.genotypes import Genotypes, write_vcf
 
 N_DONORS, N_CELLS, N_GENES, N_VARIANTS = 12, 120, 10, 40
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a command left behind: exit code, standard output, standard error."""
-
-    code: int
-    out: str
-    err: str
-
-    def refused(self, code: int, kind: str, *fragments: str) -> None:
-        """Assert one line of a typed error with a remedy, which has the fragments, and no traceback."""
-        last = self.err.rstrip("\n").splitlines()[-1]
-        assert self.code == code, self.err
-        assert last.startswith(f"genesim: {kind}: "), self.err
-        assert " -> " in last
-        for fragment in fragments:
-            assert fragment in last, last
-        assert "Traceback" not in self.err
-
-
-@pytest.fixture
-def genesim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Shown]]:
-    """`genesim("prepare", "--out", path)` as from a shell."""
-    log = logging.getLogger("genesim")
-    before = log.handlers[:], log.level, log.propagate
-
-    def run(*arguments: object) -> Shown:
-        monkeypatch.setattr(sys, "argv", ["genesim", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 0
-        else:
-            code = 0
-        return Shown(code, *capsys.readouterr())
-
-    yield run
-    log.handlers[:], log.level, log.propagate = before
 
 
 def genotypes(donors: list[str], n_variants: int = N_VARIANTS) -> Genotypes:
