@@ -10,6 +10,7 @@ from typing import Literal
 
 Direction = Literal["lower", "higher", "target"]
 Family = Literal["fidelity", "usefulness", "privacy", "truth"]
+Finds = Literal["copies", "members"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class MetricInfo:
         meaning: One sentence.
         target: The ideal value where there is one.
         least_n: Fewer behind a value cannot show that nothing is wrong: the verdict is then "inconclusive".
+        finds: What a privacy metric finds: copied records, or people of the training set (a membership attack).
     """
 
     label: str
@@ -33,6 +35,7 @@ class MetricInfo:
     meaning: str
     target: float | None = None
     least_n: int = 0
+    finds: Finds = "copies"
 
 
 _AUC = "Chance that a classifier ranks a simulated cell above a real one; 0.5 means it cannot tell them apart"
@@ -187,6 +190,7 @@ HAPLOTYPES: dict[str, MetricInfo] = {
         "share",
         "Adversarial accuracy on held-out minus on training haplotypes; above 0 leans to training data.",
         0.0,
+        finds="members",
     ),
     "membership_auc": MetricInfo(
         "Membership attack",
@@ -195,6 +199,7 @@ HAPLOTYPES: dict[str, MetricInfo] = {
         "AUC",
         "Nearest simulated haplotype tells training from held-out haplotypes; 0.5 = it cannot.",
         0.5,
+        finds="members",
     ),
     "exact_copies_haplotypes": MetricInfo(
         "Simulated haplotypes identical to a training haplotype",
@@ -349,6 +354,7 @@ DONORS: dict[str, MetricInfo] = {
         f"{_DONOR}; null: one that memorises.",
         0.5,
         LEAST_DONORS,
+        "members",
     )
     for name, label in (
         ("nearest", "nearest simulated cell"),
@@ -366,6 +372,7 @@ DONORS: dict[str, MetricInfo] = {
         "Training donors' genotypes fit some simulated donor better than held-out donors' do; 0.5 = they do not.",
         0.5,
         LEAST_DONORS,
+        "members",
     )
 }
 

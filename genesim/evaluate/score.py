@@ -22,7 +22,7 @@ from genesim.report.tables import number
 
 Level = Literal["good", "near", "middle", "bad", "unknown"]
 _UNIT_RANGE = {"AUC", "KS", "share", "balanced accuracy"}
-_PRIVACY_WORDS: dict[str, str] = {
+_COPY_WORDS: dict[str, str] = {
     "at the floor": "no sign of copying",
     "close to the floor": "leans slightly to training data",
     "between floor and null": "leans to training data",
@@ -30,8 +30,19 @@ _PRIVACY_WORDS: dict[str, str] = {
     "worse than the null": "copies training data",
     "at the floor, as the null is": "no sign of copying; weak test here",
     "short of the floor; the null does not separate": "leans to training data; weak test here",
+}
+# An attack tells people of the training set from others; whether anything is copied it does not say.
+_MEMBER_WORDS: dict[str, str] = {
+    "at the floor": "no sign of training donors",
+    "close to the floor": "training donors are slightly recognised",
+    "between floor and null": "training donors are partly recognised",
+    "no better than the null": "training donors are recognised",
+    "worse than the null": "training donors are recognised",
+    "at the floor, as the null is": "no sign of training donors; weak test here",
+    "short of the floor; the null does not separate": "training donors are partly recognised; weak test here",
     "too few": "inconclusive: too few donors",
 }
+_PRIVACY_WORDS = {"copies": _COPY_WORDS, "members": _MEMBER_WORDS}
 
 
 @dataclass(frozen=True)
@@ -144,7 +155,7 @@ class Score:
         words = self._words
         if self.info.least_n and not math.isfinite(self.floor):
             return "says nothing: a planted control failed"
-        return _PRIVACY_WORDS.get(words, words) if self.info.family == "privacy" else words
+        return _PRIVACY_WORDS[self.info.finds].get(words, words) if self.info.family == "privacy" else words
 
     @property
     def level(self) -> Level:

@@ -170,19 +170,19 @@ def test_a_planted_copy_keeps_labels_totals_and_most_molecules() -> None:
 
 
 def test_scores_of_the_table_say_the_same() -> None:
-    """Enough donors are at the floor; few are inconclusive; a copy is one; an audit that is not valid says nothing."""
+    """Enough donors are at the floor, few are inconclusive, found ones are recognised; a void audit says nothing."""
     audit = honest_audit()
     scores = {s.metric: s for s in audit.scores()}
     assert set(scores) == {f"donor_attack_{name}" for name in BLACK_BOX}
-    assert {s.verdict for s in scores.values()} == {"no sign of copying"}
+    assert {s.verdict for s in scores.values()} == {"no sign of training donors"}
     assert scores["donor_attack_nearest"].n == 140
     few = dataclasses.replace(audit, rows=tuple(dataclasses.replace(r, n_train=30) for r in audit.rows))
     assert {(s.verdict, s.level) for s in few.scores()} == {("inconclusive: too few donors", "unknown")}
     broken = dataclasses.replace(audit, invalid=("planted",))
     assert {(s.verdict, s.level) for s in broken.scores()} == {("says nothing: a planted control failed", "unknown")}
-    copied = [dataclasses.replace(r, value=0.99, low=0.98, high=1.0) for r in audit.rows if r.attack == "nearest"]
-    (score,) = dataclasses.replace(audit, rows=tuple(copied)).scores()
-    assert (score.verdict, score.level) == ("copies training data", "bad")
+    found = [dataclasses.replace(r, value=0.99, low=0.98, high=1.0) for r in audit.rows if r.attack == "nearest"]
+    (score,) = dataclasses.replace(audit, rows=tuple(found)).scores()
+    assert (score.verdict, score.level) == ("training donors are recognised", "bad")
 
 
 def test_small_groups_of_donors_are_not_counted_in_the_record() -> None:

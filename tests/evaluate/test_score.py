@@ -42,6 +42,11 @@ def make(metric: str, value: float, floor: float, null: float, half: float = 0.0
         ("log_fold_change_slope", 1.5, 0.61, 0.2, 0.001, "worse than the null", "bad"),
         ("nearest_neighbour_share", 0.5, 0.55, 1.0, 0.01, "no sign of copying", "good"),
         ("nearest_neighbour_share", 0.99, 0.55, 1.0, 0.01, "copies training data", "bad"),
+        # An attack recognises people; it does not say that anything is copied.
+        ("membership_auc", 0.98, 0.5, 1.0, 0.01, "training donors are recognised", "bad"),
+        ("privacy_loss", 0.2, 0.0, 0.4, 0.01, "training donors are partly recognised", "middle"),
+        ("membership_auc", 0.51, 0.5, 1.0, 0.02, "no sign of training donors", "good"),
+        ("exact_copies_haplotypes", 0.99, 0.0, 1.0, 0.01, "copies training data", "bad"),
         ("ks_gene_mean", 0.1, math.nan, 0.2, 0.01, "no floor to compare with", "unknown"),
         ("ks_gene_mean", 0.1, 0.09, math.nan, 0.02, "at the floor", "good"),
         ("ks_gene_mean", 0.3, 0.09, math.nan, 0.02, "away from the floor; no null given", "unknown"),

@@ -34,7 +34,7 @@ def test_a_copier_is_caught_and_strangers_are_not() -> None:
     assert record["invalid"] == []
     assert record["conclusion"] == "training donors are recognised"
     assert scores[0].value > 0.95
-    assert scores[0].verdict == "copies training data"
+    assert scores[0].verdict == "training donors are recognised"
     found = []
     for seed in range(10, 16):
         scores, record = linkage_of_run(cohort, expression_for(genotypes_of(30, seed, "x"), seed + 50), OUTSIDE, 0)
