@@ -2,7 +2,9 @@
 
 Donors, not cells, are divided: 20 train, 20 are held out, three divisions. The network (with the white-box attack),
 the copula and independent genes each draw as many cells as they were trained on; the audit's planted memoriser and
-honest generator stand beside them. Writes donor_privacy.csv (one row a generator, division, attack and figure),
+honest generator stand beside them, and for the white box its two planted models. `stranger` is one control more: the
+same network fitted on half of the held-out donors, attacked with its own likelihood: it knows neither the 20 training
+donors nor the other 10. Writes donor_privacy.csv (one row a generator, division, attack and figure),
 donor_privacy_controls.csv, donor_privacy.json and donor_privacy.png (ROC curves).
 
     python benchmarks/donor_privacy.py --steps 1000 --flow-steps 800
@@ -27,6 +29,7 @@ import genesim as gs
 from genesim import rng
 from genesim.config.model import ExpressionConfig
 from genesim.evaluate.donor_attacks import ATTACKS
+from genesim.evaluate.donor_records import Control
 from genesim.provenance.atomic import atomic_file
 
 METHODS = ("vae", "copula", "independent")
@@ -49,6 +52,17 @@ def config_of(method: str, steps: int, flow_steps: int) -> ExpressionConfig:
     return config.model_copy(
         update={name: getattr(config, name).model_copy(update={"n_steps": n}) for name, n in plans.items()}
     )
+
+
+def stranger(train: ad.AnnData, holdout: ad.AnnData, config: ExpressionConfig, seed: int) -> dict[str, Any]:
+    """The white box on a network fitted on half of the held-out donors: training donors against the other half."""
+    own, judged = divide(holdout, seed)
+    model = gs.ExpressionModel.fit(own, labels_key=LABELS, config=config, seed=seed)
+    made = model.sample(train.n_obs, seed=seed)
+    audit = gs.audit_privacy(train, judged, made, donor_key=DONOR, labels_key=LABELS, model=model, seed=seed)
+    row = next(row for row in audit.rows if (row.attack, row.figure) == ("white_box", "auc"))
+    fair = row.low <= 0.5 <= row.high or abs(row.value - 0.5) <= audit.smallest_detectable_auc - 0.5
+    return asdict(Control("stranger", row.attack, row.value, row.low, row.high, fair))
 
 
 def figure(curves: pd.DataFrame, out: Path) -> None:
@@ -126,6 +140,7 @@ def main() -> None:
                     "division": seed,
                     "conclusion": audit.conclusion,
                     "invalid": audit.invalid,
+                    "invalid_white_box": audit.invalid_white_box,
                     "copies": asdict(audit.copies),
                     "smallest_detectable_auc": audit.smallest_detectable_auc,
                     "training_cpu_seconds": round(trained),
@@ -134,6 +149,8 @@ def main() -> None:
             )
             if method == given.methods[0]:
                 controls += [{"division": seed, **asdict(control)} for control in audit.controls]
+            if method == "vae":
+                controls.append({"division": seed, **stranger(train, holdout, config, seed)})
             for name, (fpr, tpr) in audit.curves.items():
                 planted = name.startswith("memoriser, ")
                 if not planted or method == given.methods[0]:

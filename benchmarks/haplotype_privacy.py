@@ -15,7 +15,7 @@ one the reference and the other judged, and the other way round.
 | `calibrated` | least distance to a haplotype of the reference donors less that to a simulated one |
 | `tract` | longest stretch, in base pairs, that is shared with a simulated haplotype |
 | `calibrated_tract` | the same less the longest one shared with the reference donors |
-| `white_box` | the model's own log-likelihood less that of a model fitted on the reference donors |
+| `white_box` | the model's own log-likelihood less that of a shadow model (anchmm) fitted on the reference donors |
 
 | generator | what it is |
 | --- | --- |
@@ -24,6 +24,10 @@ one the reference and the other judged, and the other way round.
 | `anchmm` | genesim's model, default configuration |
 | `mosaic` | Li and Stephens copying of training haplotypes |
 | `independent` | each variant by itself, by population |
+
+The white box has planted models of its own, and is valid by them alone: `memoriser` is there the likelihood of copying
+training haplotypes (mosaic, whose panel they are), `honest` that of an anchmm fitted on half of the reference donors,
+beside a shadow fitted on the other half.
 
 Writes `haplotype_privacy.csv` (a row a seed, generator and attack; AUC and TPR at 1 % false positives with intervals
 by resampling donors) and `haplotype_privacy.json`.
@@ -46,6 +50,7 @@ from genesim import rng
 from genesim.config.model import HaplotypeConfig
 from genesim.data.genotypes.record import Genotypes
 from genesim.estimators.haplotypes import HaplotypeModel
+from genesim.evaluate.donor_privacy import EXPOSED, TOLERANCE
 from genesim.metrics.haplotype_privacy import longest_shared_tract_each, nearest_distance
 from genesim.metrics.kinship import THIRD_DEGREE, king_robust
 from genesim.metrics.membership import Sides, donor_attack, smallest_detectable_auc
@@ -79,6 +84,34 @@ def black_box(
         found[name] = (of_donors(parts[0][0]), of_donors(parts[1][0]))
         gap = [x.astype(float) - y for x, y in parts]
         found[f"calibrated{'_tract' if name == 'tract' else ''}"] = (of_donors(gap[0]), of_donors(gap[1]))
+    return found
+
+
+def white_box(
+    model: HaplotypeModel, shadow: HaplotypeModel, train: Genotypes, judged: Genotypes, ancestry: pd.Series
+) -> Sides:
+    """Each donor's log-likelihood under `model` less that under `shadow`, of members and of others."""
+    scores = []
+    for part in (train, judged):
+        labels = ancestry.reindex(part.donors)
+        scores.append((model.log_likelihood(part, labels) - shadow.log_likelihood(part, labels)).to_numpy())
+    return scores[0], scores[1]
+
+
+def verdicts(rows: pd.DataFrame, exposed: float, chance: float) -> dict[str, bool]:
+    """Whether the black-box attacks, and the white box, have controls as they have to be; by their own controls each.
+
+    Args:
+        rows: AUC by generator and attack, one division.
+        exposed: AUC that the memoriser has to exceed.
+        chance: How far from .5 the honest generator may be where its interval misses .5.
+    """
+    found = {}
+    for kind, part in rows.groupby(np.where(rows["attack"] == "white_box", "white_box", "black_box")):
+        honest = part[part["generator"] == "honest"]
+        fair = (abs(honest["auc"] - 0.5) <= chance) | ((honest["auc_low"] <= 0.5) & (honest["auc_high"] >= 0.5))
+        best = part.loc[part["generator"] == "memoriser", "auc"].max()
+        found[str(kind)] = bool(best > exposed and fair.all())
     return found
 
 
@@ -128,15 +161,21 @@ def audit(whole: Panel, most: int, out: list[dict[str, Any]]) -> dict[str, Any]:
         for name, simulated in made.items():
             for attack, sides in black_box(simulated, members, others, rows, position).items():
                 found.setdefault((name, attack), []).append(sides)
-        labels = panel.ancestry.reindex(held.donors)
-        shadow = HaplotypeModel.fit(
-            reference, ancestry=labels.reindex(reference.donors), config=HaplotypeConfig(method="anchmm"), seed=seed
-        )
-        scores = [
-            (models["anchmm"].log_likelihood(part, at) - shadow.log_likelihood(part, at)).to_numpy()
-            for part, at in ((panel.train, known), (judged, labels.reindex(judged.donors)))
-        ]
-        found.setdefault(("anchmm", "white_box"), []).append((scores[0], scores[1]))
+
+        def fitted(part: Genotypes) -> HaplotypeModel:
+            config = HaplotypeConfig(method="anchmm")
+            return HaplotypeModel.fit(part, ancestry=panel.ancestry.reindex(part.donors), config=config, seed=seed)
+
+        shadow = fitted(reference)
+        one, other = (fitted(reference.subset(donors=np.arange(start, reference.n_donors, 2))) for start in (0, 1))
+        for name, model, beside in (
+            ("anchmm", models["anchmm"], shadow),
+            ("memoriser", models["mosaic"], shadow),
+            ("honest", one, other),
+        ):
+            found.setdefault((name, "white_box"), []).append(
+                white_box(model, beside, panel.train, judged, panel.ancestry)
+            )
     n = panel.train.n_donors, held.n_donors
     for (name, attack), sides in found.items():
         success = donor_attack(sides, rng.generator(seed, "benchmark", "bootstrap", name, attack))
@@ -145,7 +184,9 @@ def audit(whole: Panel, most: int, out: list[dict[str, Any]]) -> dict[str, Any]:
             row |= dict(zip((figure, f"{figure}_low", f"{figure}_high"), getattr(success, figure), strict=True))
         out.append(row)
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
-    return {"seed": seed, **record, "smallest_detectable_auc": round(smallest_detectable_auc(*n), 3)}
+    least = smallest_detectable_auc(*n)
+    valid = verdicts(pd.DataFrame([row for row in out if row["seed"] == seed]), EXPOSED, max(TOLERANCE, least - 0.5))
+    return {"seed": seed, **record, "smallest_detectable_auc": round(least, 3), "valid": valid}
 
 
 def main() -> None:

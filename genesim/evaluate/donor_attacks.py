@@ -175,15 +175,21 @@ class Judged:
                     )
         yield "copula", self._sides(ratio[0], ratio[1], judged)
 
-    def white_box(self, fold: int) -> Sides:
-        """Donor scores from the model's likelihood of each cell, calibrated on the fold's reference donors."""
+    def _calibrated(
+        self, fold: int, train: np.ndarray, holdout: np.ndarray, calibration: np.ndarray | None = None
+    ) -> Sides:
+        """Donor scores from a model's log-likelihood of each real cell, calibrated on reference donors.
+
+        Args:
+            fold: Whose reference and judged donors are taken.
+            train: Log-likelihood of each cell of `self.train`.
+            holdout: Of each cell of `self.holdout`.
+            calibration: Donors to calibrate on; None takes all of the fold's reference.
+        """
         reference_donors, judged = self.folds[fold]
-        reference, others = self.holdout.of(reference_donors), self.holdout.of(judged)
-        known = reference.log_likelihood
-        if known is None or self.train.log_likelihood is None or others.log_likelihood is None:
-            raise InputError(
-                "cells come without the model's likelihood", where="white-box attack", remedy="give the model"
-            )
+        names = reference_donors if calibration is None else calibration
+        rows = [np.flatnonzero(np.isin(self.holdout.donors, part)) for part in (names, judged)]
+        reference, others = (self.holdout.take(part) for part in rows)
 
         def features(cells: DonorCells) -> np.ndarray:
             log_library = np.log(np.maximum(cells.library, 1.0))
@@ -191,11 +197,41 @@ class Judged:
             size = np.stack([log_library, log_library**2, detected, cells.library], axis=1)
             return np.hstack([np.eye(len(self.levels))[self.codes(cells)], size])
 
+        known = holdout[rows[0]], features(reference)
         found = [
-            attacks.calibrated_loss(cells.log_likelihood, features(cells), known, features(reference))  # type: ignore[arg-type]
-            for cells in (self.train, others)
+            attacks.calibrated_loss(likelihood, features(cells), *known)
+            for likelihood, cells in ((train, self.train), (holdout[rows[1]], others))
         ]
         return self._sides(found[0], found[1], judged)
+
+    def white_box(self) -> list[Sides]:
+        """Donor scores from the model's own likelihood of each cell, a pair a fold.
+
+        Raises:
+            InputError: Cells come without the likelihood.
+        """
+        train, holdout = self.train.log_likelihood, self.holdout.log_likelihood
+        if train is None or holdout is None:
+            raise InputError(
+                "cells come without the model's likelihood", where="white-box attack", remedy="give the model"
+            )
+        return [self._calibrated(fold, train, holdout) for fold in range(len(self.folds))]
+
+    def planted_white_box(self) -> dict[str, list[Sides]]:
+        """The same attack on two planted models: "memoriser" and "honest", a pair of scores a fold.
+
+        Both are kernel densities on the principal components, which need no training. The memoriser's kernels stand on
+        the training donors' cells. The honest one's stand on the cells of half of the fold's reference donors, and the
+        other half calibrates it: neither training nor judged donors are in it.
+        """
+        found: dict[str, list[Sides]] = {"memoriser": [], "honest": []}
+        copied = [attacks.kernel_likelihood(x, self.spaces[0]) for x in self.spaces]
+        for fold, (reference, _) in enumerate(self.folds):
+            found["memoriser"].append(self._calibrated(fold, copied[0], copied[1]))
+            inside = np.isin(self.holdout.donors, reference[::2])
+            likelihood = [attacks.kernel_likelihood(x, self.spaces[1][inside]) for x in self.spaces]
+            found["honest"].append(self._calibrated(fold, likelihood[0], likelihood[1], reference[1::2]))
+        return found
 
     def all_folds(self, simulated: DonorCells) -> dict[str, list[Sides]]:
         """Every black-box attack on one simulated set, a pair of scores a fold."""

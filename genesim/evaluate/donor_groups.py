@@ -19,13 +19,13 @@ def group_attacks(
     groups: Mapping[str, Mapping[str, str]],
     seed: int,
     config: DonorAuditConfig,
-    *,
-    valid: bool,
+    valid: Mapping[str, bool],
 ) -> list[GroupAttack]:
     """AUC of every attack among a group's own donors; by attack, the largest AUC first.
 
     Members and others are of one group, so the figure is no measure of how groups differ. A group with fewer than
     `config.min_donors` training or held-out donors is listed without a figure: noise that looks like a finding.
+    `valid` says of each attack whether its planted controls were as they have to be.
     Intervals have the coverage that remains after sharing 5 % among all rows (Bonferroni).
     """
     wanted = []
@@ -51,6 +51,6 @@ def group_attacks(
             stream = rng.generator(seed, "privacy", "groups", attribute, level, name)
             success = donor_attack(own, stream, n_repeats=config.n_bootstrap, coverage=coverage)
             seen = smallest_detectable_auc(*n, coverage)
-            words, _ = verdict_of(success.auc, 0.5, seen, n, valid, config.min_donors)
+            words, _ = verdict_of(success.auc, 0.5, seen, n, valid[name], config.min_donors)
             rows.append(GroupAttack(attribute, level, name, *success.auc, *n, words))
     return sorted(rows, key=lambda r: (r.attack, -r.value if np.isfinite(r.value) else np.inf))

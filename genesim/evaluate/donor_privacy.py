@@ -1,13 +1,13 @@
 """The privacy audit of simulated cells: attacks on donors, judged beside planted generators.
 
-A planted memoriser and a planted honest generator go through the same attacks on the same donors. If the memoriser
-is not exposed, or the honest one is, the audit is not valid and says nothing. And a failed attack is evidence only
-where it could have succeeded: with few donors the verdict is "inconclusive", never a pass.
+A planted memoriser and a planted honest generator go through the same attacks on the same donors. If the memoriser is
+not exposed, or the honest one is, the audit is not valid and says nothing. The white box, which reads the model's own
+likelihood, has two planted models of its own, and stands or falls with them alone. And a failed attack is evidence
+only where it could have succeeded: with few donors the verdict is "inconclusive", never a pass.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -48,17 +48,18 @@ def _control(kind: str, name: str, found: DonorAttack, n: tuple[int, int], cover
     return Control(kind, name, *auc, not off if kind == "honest" else auc.value > EXPOSED)
 
 
-def _validity(controls: Sequence[Control]) -> tuple[str, ...]:
-    """Why the audit is not valid; empty where it is."""
+def _validity(controls: Sequence[Control], seen: str) -> tuple[str, ...]:
+    """Why attacks with these controls are not valid; empty where they are. `seen` is what the memoriser is called."""
     reasons = []
     best = max((c for c in controls if c.kind == "memoriser"), key=lambda c: c.value)
     if best.value <= EXPOSED:
         reasons.append(
-            f"a planted generator that copies training cells reaches an AUC of only {best.value:.2f} "
+            f"a planted {seen} reaches an AUC of only {best.value:.2f} "
             f"({ATTACKS[best.attack]}); it has to exceed {EXPOSED:g}"
         )
+    noun = seen.split(" ", 1)[0]
     reasons += [
-        f"a planted generator that never saw a training donor reaches an AUC of {c.value:.2f} "
+        f"a planted {noun} that never saw a training donor reaches an AUC of {c.value:.2f} "
         f"({c.low:.2f} to {c.high:.2f}; {ATTACKS[c.attack]}): held-out donors differ from training donors"
         for c in controls
         if c.kind == "honest" and not c.passed
@@ -148,8 +149,9 @@ def audit_donors(
         return resampled(source, len(made), rng.generator(seed, "privacy", *name))
 
     found = judged.all_folds(made)
-    if judged.train.log_likelihood is not None:
-        found["white_box"] = [judged.white_box(fold) for fold in range(len(judged.folds))]
+    white_box = judged.train.log_likelihood is not None
+    if white_box:
+        found["white_box"] = judged.white_box()
     memoriser = judged.all_folds(planted(train_all, "memoriser"))
     honest: dict[str, list[Sides]] = {name: [] for name in BLACK_BOX}
     for fold, (reference, _) in enumerate(judged.folds):
@@ -167,13 +169,17 @@ def audit_donors(
         wanted = coverage if kind == "simulated" else strict
         return donor_attack(folds, stream, n_repeats=config.n_bootstrap, coverage=wanted)
 
+    sets = {"memoriser": memoriser, "honest": honest}
+    if white_box:
+        for kind, folds in judged.planted_white_box().items():
+            sets[kind]["white_box"] = folds
     planted_success = {
-        (kind, name): success(folds[name], kind, name)
-        for kind, folds in (("memoriser", memoriser), ("honest", honest))
-        for name in BLACK_BOX
+        (kind, name): success(folds, kind, name) for kind, attacks in sets.items() for name, folds in attacks.items()
     }
     controls = tuple(_control(kind, name, a, n, strict) for (kind, name), a in planted_success.items())
-    reasons = _validity(controls)
+    reasons = _validity([c for c in controls if c.attack != "white_box"], "generator that copies training cells")
+    own = _validity([c for c in controls if c.attack == "white_box"], "model that memorises") if white_box else ()
+    valid = {name: not (own if name == "white_box" else reasons) for name in found}
     rows = []
     for name, folds in found.items():
         attack = success(folds, "simulated", name)
@@ -184,17 +190,16 @@ def audit_donors(
             "tpr": max(detectable_tpr(n[0], k, coverage) for k in sizes),
         }
         for figure, at in chance.items():
-            shown = [planted_success.get((kind, name)) for kind in ("honest", "memoriser")]
-            floor, null = (math.nan if a is None else getattr(a, figure).value for a in shown)
+            floor, null = (getattr(planted_success[kind, name], figure).value for kind in ("honest", "memoriser"))
             interval: Interval = getattr(attack, figure)
-            words = verdict_of(interval, at, seen[figure], n, not reasons, config.min_donors)
+            words = verdict_of(interval, at, seen[figure], n, valid[name], config.min_donors)
             rows.append(AttackRow(name, figure, *interval, floor, null, at, *n, *words))
     return DonorAudit(
         rows=tuple(rows),
         controls=controls,
         invalid=reasons,
         copies=_copies(train, simulated, judged),
-        groups=tuple(group_attacks(judged, found, groups or {}, seed, config, valid=not reasons)),
+        groups=tuple(group_attacks(judged, found, groups or {}, seed, config, valid)),
         curves={name: mean_roc(folds) for name, folds in found.items()}
         | {f"memoriser, {name}": mean_roc(memoriser[name]) for name in BLACK_BOX},
         n_train=n[0],
@@ -202,4 +207,5 @@ def audit_donors(
         fpr=FPR,
         coverage=coverage,
         min_donors=config.min_donors,
+        invalid_white_box=own,
     )

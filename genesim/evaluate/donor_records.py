@@ -58,7 +58,7 @@ class AttackRow:
         attack: Key of `ATTACKS`.
         figure: "auc", or "tpr" at 1 % false positives.
         value: Over all donors, with `low` and `high` from resampled donors.
-        floor: The planted honest generator's; NaN where none can be planted (white box).
+        floor: The planted honest generator's; of the white box, the planted honest model's.
         null: The planted memoriser's.
         chance: Of an attack that knows nothing.
         n_train: Training donors judged.
@@ -137,7 +137,8 @@ class DonorAudit:
     Attributes:
         rows: Two an attack: AUC and TPR.
         controls: Every attack on the planted generators.
-        invalid: Why the audit says nothing; empty where it is valid.
+        invalid: Why the attacks on simulated cells say nothing; empty where they are valid.
+        invalid_white_box: Why the attack with the model's likelihood says nothing: it has planted models of its own.
         copies: The check for copied cells.
         groups: Attacks within groups, by attack, worst first.
         curves: ROC by attack: false- and true-positive rates.
@@ -159,11 +160,16 @@ class DonorAudit:
     fpr: float
     coverage: float
     min_donors: int
+    invalid_white_box: tuple[str, ...] = ()
 
     @property
     def valid(self) -> bool:
         """Whether the planted memoriser was exposed and the planted honest generator was not."""
         return not self.invalid
+
+    def why_invalid(self, attack: str) -> tuple[str, ...]:
+        """Why an attack says nothing, by the controls planted for it; empty where they are as they have to be."""
+        return self.invalid_white_box if attack == "white_box" else self.invalid
 
     @property
     def smallest_detectable_auc(self) -> float:
@@ -173,25 +179,23 @@ class DonorAudit:
     @property
     def conclusion(self) -> Literal["not valid", "training donors are recognised", "inconclusive", "no sign"]:
         """The worst verdict there is. "no sign" means in the attacks that were made, and no more."""
-        levels = {row.level for row in self.rows}
-        if not self.valid:
-            return "not valid"
+        levels = {row.level for row in self.rows}  # a row whose controls failed is "unknown"
         if "bad" in levels:
             return "training donors are recognised"
+        if not self.valid:
+            return "not valid"
         return "inconclusive" if "unknown" in levels else "no sign"
 
     def scores(self, subject: str = "donors") -> list[Score]:
         """AUCs for the table of scores.
 
-        n is twice the smaller side. Floor and null are absent where the audit is not valid, and for the white box,
-        whose planted generators have no weights, chance and a perfect attack.
+        n is twice the smaller side. Floor and null are absent where the controls planted for an attack failed.
         """
         found = []
         for row in self.rows:
             if row.figure == "auc":
-                floor = 0.5 if math.isnan(row.floor) else max(row.floor, 0.5)
-                null = 1.0 if math.isnan(row.null) else row.null
-                ends = (floor, null) if self.valid else (math.nan, math.nan)
+                failed = self.why_invalid(row.attack)
+                ends = (math.nan, math.nan) if failed else (max(row.floor, 0.5), row.null)
                 interval = Interval(row.value, row.low, row.high)
                 n = 2 * min(row.n_train, row.n_holdout)
                 found.append(scored(subject, f"donor_attack_{row.attack}", interval, *ends, n))
@@ -231,6 +235,7 @@ class DonorAudit:
         lines = [
             f"donor privacy audit: {self.conclusion} ({self.n_train} training, {self.n_holdout} held-out donors)",
             *(f"  not valid: {reason}" for reason in self.invalid),
+            *(f"  white box not valid: {reason}" for reason in self.invalid_white_box),
             f"  copies: {self.copies.n_exact} of {self.copies.n_simulated} simulated cells equal a training cell",
         ]
         for row in self.rows:

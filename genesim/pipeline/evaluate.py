@@ -291,6 +291,8 @@ def _donor_audit(
         return [], {"conclusion": "not made", "reason": str(error)}
     for reason in audit.invalid:
         log.warning("the attacks on donors say nothing: %s", reason)
+    for reason in audit.invalid_white_box:
+        log.warning("the attack with the model's likelihood says nothing: %s", reason)
     return audit.scores(), audit.to_dict()
 
 

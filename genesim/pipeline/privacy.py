@@ -62,9 +62,10 @@ def audit_privacy(
     """Attack simulated cells: can the donors of the training set be told from others?
 
     Four attacks see the simulated cells only (nearest distance, density ratio, ratio of gene margins,
-    copula-Mahalanobis); a fifth reads the model's likelihood. The audit plants a generator that memorises and one
-    that never saw a training donor; where these are not told apart as they have to be it is not valid. It never says
-    that data are safe: only which attacks were made and what they found.
+    copula-Mahalanobis); a fifth reads the model's likelihood. The audit plants a generator that memorises and one that
+    never saw a training donor, and for the fifth attack two such models (kernel densities, which need no training);
+    where these are not told apart as they have to be it is not valid. It never says that data are safe: only which
+    attacks were made and what they found.
 
     Args:
         train: Cells of the donors that the generator was trained on.

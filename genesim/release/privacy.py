@@ -60,6 +60,10 @@ def _reasons(facts: RunFacts, rows: list[Row]) -> tuple[list[str], list[str]]:
                 f"{MIN_DONORS} on either side an attack that fails says little"
             )
     weak += [f"donors: the attacks say nothing: {reason}" for reason in facts.donor_audit.get("invalid", ())]
+    weak += [
+        f"donors: the model's own likelihood says nothing: {reason}"
+        for reason in facts.donor_audit.get("invalid_white_box", ())
+    ]
     if facts.donor_audit.get("conclusion") == "not made":
         weak.append(f"donors: no attacks on their cells: {facts.donor_audit['reason']}")
     linkage = facts.donor_audit.get("linkage", {})

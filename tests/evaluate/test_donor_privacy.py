@@ -14,7 +14,7 @@ from genesim.errors import InputError
 from genesim.evaluate.donor_attacks import BLACK_BOX, DonorCells, Judged
 from genesim.evaluate.donor_controls import resampled
 from genesim.evaluate.donor_privacy import audit_donors
-from genesim.evaluate.donor_records import DonorAudit
+from genesim.evaluate.donor_records import AttackRow, DonorAudit
 
 SMALL = DonorAuditConfig(max_genes=60, copula_genes=30, n_components=20, density_components=8, n_bootstrap=100)
 
@@ -127,19 +127,61 @@ def test_groups_are_scored_worst_first_and_small_ones_are_listed() -> None:
         assert values == sorted(values, reverse=True)
 
 
-def test_white_box_finds_a_model_that_fits_its_donors_better() -> None:
-    train, holdout = sides()
+def with_likelihood(parts: tuple[DonorCells, DonorCells], gain: float) -> list[DonorCells]:
+    """Cells with a likelihood that goes with their depth, and is higher by `gain` on the first side."""
     random = np.random.default_rng(0)
-    parts = [
-        dataclasses.replace(part, log_likelihood=np.log(part.library) + gain + random.normal(0, 0.5, len(part)))
-        for part, gain in ((train, 0.5), (holdout, 0.0))
+    return [
+        dataclasses.replace(part, log_likelihood=np.log(part.library) + more + random.normal(0, 0.5, len(part)))
+        for part, more in zip(parts, (gain, 0.0), strict=True)
     ]
-    judged = Judged(*parts, 0, SMALL)
-    from genesim.metrics.membership import auroc
 
-    assert all(auroc(*judged.white_box(fold)) > 0.95 for fold in (0, 1))
+
+def row_of(audit: DonorAudit, attack: str) -> AttackRow:
+    return next(row for row in audit.rows if (row.attack, row.figure) == (attack, "auc"))
+
+
+def test_white_box_finds_a_model_that_fits_its_donors_better_beside_controls_of_its_own() -> None:
+    made = population(70, 9, 3)
+    audit = audit_donors(*with_likelihood(sides(), 0.5), made, config=SMALL)
+    controls = {c.kind: c for c in audit.controls if c.attack == "white_box"}
+    assert controls["memoriser"].value > 0.95
+    assert abs(controls["honest"].value - 0.5) < 0.13
+    assert all(c.passed for c in controls.values())
+    assert audit.invalid_white_box == ()
+    row = row_of(audit, "white_box")
+    assert row.value > 0.95
+    assert (row.floor, row.null) == (controls["honest"].value, controls["memoriser"].value)
+    assert (row.verdict, row.level) == ("training donors are recognised", "bad")
+    assert audit.conclusion == "training donors are recognised"
+    # What the other attacks see is not touched by it.
+    assert row_of(audit, "nearest").value == row_of(honest_audit(), "nearest").value
+    ignorant = row_of(audit_donors(*with_likelihood(sides(), 0.0), made, config=SMALL), "white_box")
+    assert abs(ignorant.value - 0.5) < 0.13
+    assert ignorant.level != "bad"
     with pytest.raises(InputError, match="likelihood"):
-        Judged(*sides(), 0, SMALL).white_box(0)
+        Judged(*sides(), 0, SMALL).white_box()
+
+
+def test_white_box_and_black_box_stand_or_fall_with_their_own_controls() -> None:
+    train, _ = sides()
+    made = population(70, 9, 3)
+    # Held-out donors from elsewhere: a planted model that saw neither side tells them apart, so the white box is void.
+    moved = audit_donors(*with_likelihood((train, population(70, 9, 4, shift=0.8)), 0.5), made, config=SMALL)
+    assert "a planted model that never saw a training donor" in moved.invalid_white_box[0]
+    assert row_of(moved, "white_box").level == "unknown"
+    assert moved.conclusion == "not valid"
+    scores = {s.metric: s for s in moved.scores()}
+    assert scores["donor_attack_white_box"].verdict == "says nothing: a planted control failed"
+    # Counts in which not even a memorising model knows its donors: a high AUC of the white box then says nothing.
+    binary = [dataclasses.replace(p, counts=sparse.csr_matrix(np.minimum(p.counts.toarray(), 1))) for p in sides()]
+    noise = DonorAuditConfig(**SMALL.model_dump() | {"max_genes": 10, "n_components": 2, "copula_genes": 5})
+    blind = audit_donors(*with_likelihood((binary[0], binary[1]), 0.5), population(20, 4, 3), config=noise)
+    assert "a planted model that memorises reaches an AUC of only" in blind.invalid_white_box[0]
+    assert row_of(blind, "white_box").value > 0.95
+    assert row_of(blind, "white_box").level == "unknown"
+    # Where only its own controls are as they have to be, it alone speaks.
+    alone = dataclasses.replace(moved, invalid_white_box=())
+    assert {s.metric for s in alone.scores() if np.isfinite(s.floor)} == {"donor_attack_white_box"}
 
 
 def test_donors_on_both_sides_other_genes_and_too_few_are_refused() -> None:

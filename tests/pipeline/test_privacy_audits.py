@@ -55,7 +55,8 @@ def test_audit_of_a_trained_network_has_the_white_box_and_groups() -> None:
     keys = {"donor_key": "who", "labels_key": "cell_type", "config": SMALL}
     audit = gs.audit_privacy(train, holdout, made, model=model, group_keys=("ancestry", "sex"), **keys)
     rows = {(row.attack, row.figure): row for row in audit.rows}
-    assert np.isnan(rows["white_box", "auc"].null)
+    assert {c.kind for c in audit.controls if c.attack == "white_box"} == {"memoriser", "honest"}
+    assert rows["white_box", "auc"].null > 0.95
     assert 0 <= rows["white_box", "auc"].value <= 1
     assert {g.attribute for g in audit.groups} == {"ancestry", "sex", "ancestry x sex"}
     assert all(g.verdict == "inconclusive: too few donors" for g in audit.groups)
