@@ -300,11 +300,13 @@ class ExpressionModel:
         seed: int,
         first: int = 0,
         fold: Float[np.ndarray, "cell gene"] | None = None,
+        between: Float[np.ndarray, "cell gene"] | None = None,
     ) -> sparse.csr_matrix:
         """Counts around library size times rate, for the `obs` that `draw_rates` was given.
 
         `fold` multiplies each expected count. A cell keeps its molecules as far as it can: with the same seed,
-        counts with and without `fold` differ by its effect only.
+        counts with and without `fold` differ by its effect only. `between` is the relative variance over donors that
+        folds bring and that the training cells have in them too: the dispersion gives way by so much.
         """
         generator = self._vae_generator("draw_counts")
         obs = self.covariates.complete(obs, seed, first).drop(columns=LIBRARY_SIZE, errors="ignore")
@@ -313,7 +315,7 @@ class ExpressionModel:
         depth = library / np.exp(np.asarray(condition.log_library, np.float64))
         if fold is not None or (depth != 1.0).any():
             fold = depth[:, None] * (np.ones(rates.shape) if fold is None else fold)
-        return generator.counts(rng.key(seed, "expression", "sample"), rates, condition, first, fold)
+        return generator.counts(rng.key(seed, "expression", "sample"), rates, condition, first, fold, between)
 
     def embed(self, adata: Cells) -> Float[np.ndarray, "cell latent"]:
         """Posterior means of the latents, one row a cell; covariates are not needed.

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy import sparse
 
 from genesim import rng
 from genesim.config.scenario import Scenario
@@ -19,9 +20,9 @@ from genesim.pipeline.cohort_changes import Covariates, genetic_variances, mean_
 from genesim.pipeline.cohort_state import cell_states
 from genesim.pipeline.cohort_trans import trans_effects, trans_shift
 from genesim.pipeline.models import Models
-from genesim.simulate.cells import CellPlan, Shift, batch_fold_changes
+from genesim.simulate.cells import CellPlan, CellSource, Shift, batch_fold_changes
 from genesim.simulate.composition import composition_shift, plant_composition
-from genesim.simulate.donor_effects import learned_deviation, typed_table
+from genesim.simulate.donor_effects import deviation_sd, learned_sd, typed_table
 from genesim.simulate.dynamic import DynamicEffects
 from genesim.simulate.effects import log2_fold_changes, plant_effects
 from genesim.simulate.lof_effects import loss_of_function_effects, lost_shares
@@ -29,6 +30,38 @@ from genesim.simulate.population import check_levels, draw_cells_of_donors
 
 _NOT_OF_CELLS = ["candidate", "risk", "liability", "case"]
 """Columns of donors that obs does not carry."""
+
+
+@dataclass(frozen=True)
+class WithinDonors:
+    """A `CellSource` of cells of one donor: the training cells were many donors', which the model took for noise.
+
+    Without it, cells whose donors deviate as the training donors did would hold the variance over donors twice.
+
+    Attributes:
+        model: Draws cells.
+        between: Variance over donors relative to the squared mean rate, to leave out of the noise.
+        kind: Code of each cell's type.
+    """
+
+    model: ExpressionModel
+    between: Float[np.ndarray, "type gene"]
+    kind: Int[np.ndarray, " cell"]
+
+    @property
+    def genes(self) -> pd.Index:
+        return self.model.genes
+
+    def draw_rates(self, obs: pd.DataFrame, seed: int, first: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `CellSource` says."""
+        return self.model.draw_rates(obs, seed, first)
+
+    def draw_counts(
+        self, rates: np.ndarray, library: np.ndarray, obs: pd.DataFrame, seed: int, first: int, fold: np.ndarray
+    ) -> sparse.csr_matrix:
+        """As `CellSource` says, with `between` left to `fold`."""
+        between = self.between[self.kind[first : first + len(obs)]]
+        return self.model.draw_counts(rates, library, obs, seed, first, fold, between)
 
 
 @dataclass(frozen=True)
@@ -102,11 +135,14 @@ def plan_cells(scenario: Scenario, models: Models, cohort: SimulatedCohort, seed
 
     effects, fold, affected = plant(scenario, models, cohort, seed)
     genetic = genetic_variances(effects, genes, cell_types)
-    learned_sd = None
-    if scenario.donor_effects.donor_sd_log2 == "learned":
-        learned_sd = learned_deviation(None if models.effects is None else models.effects.donor_sd, genetic)
     donor = donors.index.get_indexer(pd.Index(table["donor"]))
     kind = pd.Index(cell_types).get_indexer(pd.Index(table["cell_type"]))
+    own_sd = None
+    source: CellSource = expression
+    if scenario.donor_effects.donor_sd_log2 == "learned":
+        total_sd = learned_sd(None if models.effects is None else models.effects.donor_sd, genes, cell_types)
+        own_sd = deviation_sd(total_sd, genetic)
+        source = WithinDonors(expression, np.expm1((np.log(2) * total_sd) ** 2), kind)
     batch = table["batch"].str.removeprefix("batch").astype(int).to_numpy() - 1
     columns = genes.get_indexer(pd.Index(affected))
     shifts: list[Shift] = [lambda rows: (columns, fold[donor[rows], kind[rows]])]
@@ -120,7 +156,7 @@ def plan_cells(scenario: Scenario, models: Models, cohort: SimulatedCohort, seed
         dynamic = DynamicEffects.of(effects, cohort.genotypes, cell_types)
         if dynamic.genes:
             shifts.append(_dynamic_shift(dynamic, genes, donor, kind, state))
-    changes = plan_changes(scenario, donors, covariates, genes, len(cell_types), donor, kind, state, seed, learned_sd)
+    changes = plan_changes(scenario, donors, covariates, genes, len(cell_types), donor, kind, state, seed, own_sd)
     shifts += changes.shifts
     if changes.disease is not None:
         truth["disease_effects"] = typed_table(changes.disease, genes, cell_types)
@@ -132,7 +168,7 @@ def plan_cells(scenario: Scenario, models: Models, cohort: SimulatedCohort, seed
     batches = batch_fold_changes(scenario.cells.batches, len(genes), seed)
     plan = CellPlan(
         obs,
-        expression,
+        source,
         lambda rows: batches[batch[rows]],
         shifts,
         scenario.cells.library_size_scale,
@@ -143,10 +179,10 @@ def plan_cells(scenario: Scenario, models: Models, cohort: SimulatedCohort, seed
     about = about.assign(has_effect=about.index.isin(affected))
     for b in range(1, len(batches)):
         about[f"log2_fold_batch{b + 1}"] = batches[b]
-    deviation = mean_sd(scenario.donor_effects, len(genes), learned_sd)
+    deviation = mean_sd(scenario.donor_effects, len(genes), own_sd)
     more = variance_columns(genetic, fold, affected, deviation)
     about = about.join(more).assign(**changes.genes)
-    return PlannedCells(plan, obs, donor, effects, fold, affected, about, truth, learned_sd)
+    return PlannedCells(plan, obs, donor, effects, fold, affected, about, truth, own_sd)
 
 
 def _with_covariates(table: pd.DataFrame, expression: ExpressionModel, covariates: Mapping[str, str]) -> pd.DataFrame:

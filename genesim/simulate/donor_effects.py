@@ -28,7 +28,7 @@ def donor_deviation(
 ) -> Float32[np.ndarray, "type gene"]:
     """log2 deviation of one donor, N(0, SD^2) a gene; one row where all cell types have the same.
 
-    The SD is donor_sd_log2 or, where that is "learned", the one given (see `learned_deviation`).
+    The SD is donor_sd_log2 or, where that is "learned", the one given (see `deviation_sd`).
 
     Each donor has its own stream, so nothing need be kept: it is drawn again where it is needed.
     """
@@ -41,13 +41,14 @@ def donor_deviation(
     return (sd * common).astype(np.float32)
 
 
-def learned_deviation(learned: pd.DataFrame | None, genetic: pd.DataFrame) -> Float[np.ndarray, "type gene"]:
-    """SD of the deviations: what the planted effects leave of the variance that an effect model saw over donors.
+def learned_sd(
+    learned: pd.DataFrame | None, genes: pd.Index, cell_types: Sequence[str]
+) -> Float[np.ndarray, "type gene"]:
+    """SD over donors of log2 expression from all causes, as an effect model saw it.
 
     Args:
-        learned: SD over donors of log2 expression from all causes, gene x cell type, with a column "all" for the
-            types that were not measured apart. Genes that it lacks do not deviate.
-        genetic: Variance of log2 expression that the planted effects make, gene x cell type.
+        learned: Gene x cell type, with a column "all" for the types that were not measured apart. Genes that it lacks
+            do not differ.
 
     Raises:
         ConfigError: No effect model has learned it.
@@ -58,9 +59,18 @@ def learned_deviation(learned: pd.DataFrame | None, genetic: pd.DataFrame) -> Fl
             where="scenario.donor_effects.donor_sd_log2",
             remedy="train effects on cells first, or set it to a number",
         )
-    columns = [name if name in learned else "all" for name in genetic.columns]
-    total = learned.reindex(genetic.index)[columns].fillna(0.0).to_numpy() ** 2
-    return np.sqrt(np.maximum(total - genetic.fillna(0.0).to_numpy(), 0.0)).T
+    columns = [name if name in learned else "all" for name in cell_types]
+    return learned.reindex(genes)[columns].fillna(0.0).to_numpy().T
+
+
+def deviation_sd(total_sd: Float[np.ndarray, "type gene"], genetic: pd.DataFrame) -> Float[np.ndarray, "type gene"]:
+    """SD of the deviations: what the planted effects leave of the variance that was seen over donors.
+
+    Args:
+        total_sd: What `learned_sd` gives.
+        genetic: Variance of log2 expression that the planted effects make, gene x cell type.
+    """
+    return np.sqrt(np.maximum(total_sd**2 - genetic.fillna(0.0).to_numpy().T, 0.0))
 
 
 def deviation_tables(

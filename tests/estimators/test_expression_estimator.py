@@ -104,6 +104,16 @@ def test_rates_then_counts_equal_sample(model: ExpressionModel) -> None:
     assert empty.X.nnz == 0
 
 
+def test_noise_gives_way_to_variance_over_donors_at_the_same_means(model: ExpressionModel) -> None:
+    obs = pd.DataFrame({"kind": ["B", "T"] * 300})
+    rates, library = model.draw_rates(obs, seed=6)
+    between = np.full(rates.shape, 0.4)
+    whole, within = (model.draw_counts(rates, library, obs, seed=6, between=b).toarray() for b in (None, between))
+    assert within.mean() == pytest.approx(whole.mean(), rel=0.03)
+    excess = [float((x.var(axis=0) - x.mean(axis=0)).clip(0).sum()) for x in (whole, within)]
+    assert excess[1] < 0.9 * excess[0]
+
+
 def test_a_given_library_size_is_honoured(model: ExpressionModel) -> None:
     obs = pd.DataFrame({"library_size": [1000.0] * 150 + [np.nan] * 150})
     total = np.asarray(model.sample(300, obs=obs, seed=0).X.sum(axis=1)).ravel()

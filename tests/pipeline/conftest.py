@@ -15,6 +15,7 @@ from genesim import rng
 from genesim.config.model import HaplotypeConfig
 from genesim.data.genotypes import Genotypes
 from genesim.estimators.haplotypes import HaplotypeModel
+from genesim.models.expression.negative_binomial import theta_within
 from genesim.pipeline.simulate import Models
 
 N_GENES, N_VARIANTS = 60, 120
@@ -22,7 +23,10 @@ CONTIGS = ("21", "22")
 
 
 class PoissonCells:
-    """What the simulator asks of an `ExpressionModel`: rates of three cell types, Poisson counts around them."""
+    """What the simulator asks of an `ExpressionModel`: rates of three cell types, counts around them.
+
+    Counts are Poisson, or negative binomial where there is a `theta`.
+    """
 
     labels_key = "cell_type"
     batch_key = None
@@ -31,21 +35,33 @@ class PoissonCells:
     config = SimpleNamespace(method="independent")
     covariates = SimpleNamespace(levels={"cell_type": ("B", "NK", "T")})
 
-    def __init__(self, library: float = 3000.0) -> None:
+    def __init__(self, library: float = 3000.0, theta: float = np.inf) -> None:
         self.genes = pd.Index([f"g{i:02d}" for i in range(N_GENES)], dtype=object)
         weight = np.random.default_rng(1).gamma(4.0, size=(3, N_GENES))
         self.rates = weight / weight.sum(axis=1, keepdims=True)
         self.library = library
+        self.theta = theta
 
     def draw_rates(self, obs: pd.DataFrame, seed: int, first: int) -> tuple[np.ndarray, np.ndarray]:
         kind = pd.Index(self.cell_types).get_indexer(pd.Index(obs["cell_type"]))
         return self.rates[kind].astype(np.float32), np.full(len(obs), self.library)
 
     def draw_counts(
-        self, rates: np.ndarray, library: np.ndarray, obs: pd.DataFrame, seed: int, first: int, fold: np.ndarray
+        self,
+        rates: np.ndarray,
+        library: np.ndarray,
+        obs: pd.DataFrame,
+        seed: int,
+        first: int,
+        fold: np.ndarray,
+        between: np.ndarray | None = None,
     ) -> sparse.csr_matrix:
         stream = rng.generator(seed, "poisson", first)
-        return sparse.csr_matrix(stream.poisson(library[:, None] * rates * fold).astype(np.int32))
+        mean = library[:, None] * rates * fold
+        if np.isfinite(self.theta):
+            theta = theta_within(np.full(mean.shape, self.theta), 0.0 if between is None else between)
+            mean = mean * stream.gamma(theta, 1 / theta)
+        return sparse.csr_matrix(stream.poisson(mean).astype(np.int32))
 
     def empty_cells(self, obs: pd.DataFrame) -> ad.AnnData:
         shape = (len(obs), N_GENES)

@@ -19,6 +19,7 @@ from genesim.config.scenario import Scenario
 from genesim.data.genotypes import Genotypes, write_vcf
 from genesim.errors import ConfigError, JoinError
 from genesim.estimators.effect_donor_variance import donor_sd
+from genesim.metrics.donor_variance import donor_variance
 from genesim.pipeline.cohort_trans import log2_factor
 from genesim.pipeline.simulate import Models, simulate, simulate_genotypes
 from genesim.simulate import ascertain
@@ -496,3 +497,28 @@ def test_donors_deviate_as_the_effect_model_learned_and_its_own_fit_sees_it(worl
     bare = replace(world, effects=SimpleNamespace(genes=world.effects.genes, donor_sd=total[[]]))  # type: ignore[union-attr, arg-type]
     with pytest.raises(ConfigError, match="how much donors differ"):
         simulate(asked, bare, 4)
+
+
+def test_learned_deviations_are_taken_out_of_the_noise_of_cells_that_holds_them_too(world: Models) -> None:
+    """The model's theta is that of many donors' cells: with donors that deviate, cells vary as they did in training."""
+    cells: Any = type(world.expression)(theta=2.0)  # type: ignore[call-arg]
+    sd = pd.DataFrame(0.5, index=cells.genes, columns=["all"])
+    learned = Models(cells, world.haplotypes, SimpleNamespace(genes=world.effects.genes, donor_sd=sd))  # type: ignore[union-attr, arg-type]
+    none = {"effects": {"random": None}}
+
+    def spread(law: dict[str, object], seed: int) -> tuple[float, float]:
+        """Between donors, and in all, means over genes; of one cell type."""
+        data = simulate(scenario(200, 6000, donor_effects=law, **none), learned, seed)
+        rows = np.flatnonzero(data.cells.obs["cell_type"] == "T")
+        donor = pd.factorize(data.cells.obs["donor"].iloc[rows])[0]
+        found = donor_variance(data.cells.X[rows], np.full(len(rows), cells.library), donor)
+        return float(found.donor.mean()), float(found.total.mean())
+
+    wanted = np.expm1((np.log(2) * 0.5) ** 2)
+    between, total = spread({"donor_sd_log2": "learned"}, 1)
+    assert between == pytest.approx(wanted, rel=0.1)
+    assert total == pytest.approx(0.5, rel=0.05)
+    # On top of the noise, as a declared deviation is, the same donors' cells vary by more.
+    between, total = spread({"donor_sd_log2": 0.5}, 1)
+    assert between == pytest.approx(wanted, rel=0.1)
+    assert total == pytest.approx(1.5 * (1 + wanted) - 1, rel=0.05)

@@ -17,6 +17,7 @@ from genesim import rng
 from genesim.models.expression.draws import draw_counts
 from genesim.models.expression.flow import LatentFlow
 from genesim.models.expression.margins import GeneMargins
+from genesim.models.expression.negative_binomial import theta_within
 from genesim.models.expression.vae import NbVae
 from genesim.types import Condition
 
@@ -133,10 +134,13 @@ class ExpressionGenerator:
         condition: Condition,
         start: int = 0,
         fold: Float[np.ndarray, "cell gene"] | None = None,
+        between: Float[np.ndarray, "cell gene"] | None = None,
     ) -> sparse.csr_matrix:
-        """Counts around library size times rate, changed by `fold`."""
+        """Counts around library size times rate, changed by `fold`, with dispersion less `between` (`theta_within`)."""
         library = np.exp(np.asarray(condition.log_library, np.float64))[:, None]
         theta, label = self.dispersion(condition), self.margin_label(condition)
+        if between is not None:
+            theta = theta_within(theta, between)
         return draw_counts(rng.child(key, "counts"), rates * library, theta, start, fold, self.margins, label)
 
     def margin_label(self, condition: Condition) -> Int[np.ndarray, " cell"]:

@@ -16,6 +16,19 @@ LOG_THETA_MAX = 7.0
 """Largest log theta: above it the distribution is Poisson to float32."""
 
 
+def theta_within(
+    theta: Float[np.ndarray, "cell gene"], between: Float[np.ndarray, "*#cell gene"]
+) -> Float[np.ndarray, "cell gene"]:
+    """Inverse dispersion left to the cells of one donor, where `theta` was learned from cells of many.
+
+    The factor on a cell's rate has the relative variance 1 / theta. It is a donor's factor, of relative variance
+    `between`, times an independent one of the cell, of 1 / theta': 1 + 1 / theta = (1 + between) (1 + 1 / theta').
+    Where donors leave nothing, theta' is that of a Poisson.
+    """
+    left = (1 + 1 / theta) / (1 + between) - 1
+    return 1 / np.maximum(left, math.exp(-LOG_THETA_MAX))
+
+
 def log_gamma(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """ln Gamma(x) for x > 0, to 3e-6 of 1 + its size in float32.
 

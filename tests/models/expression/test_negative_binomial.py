@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import sparse, special, stats
 
-from genesim.models.expression.negative_binomial import fit_theta, log_gamma, log_prob, stored_log_prob
+from genesim.models.expression.negative_binomial import fit_theta, log_gamma, log_prob, stored_log_prob, theta_within
 from genesim.types import SparseRows
 
 
@@ -86,3 +86,13 @@ def test_fit_theta_is_at_the_mode_of_the_written_posterior() -> None:
 
     for step in (-0.02, 0.02):
         assert (posterior(found) > posterior(found + step)).all()
+
+
+def test_theta_within_donors_gives_the_same_variance_once_donors_differ() -> None:
+    """Var of a product of independent factors of mean 1: (1 + a)(1 + b) - 1; a Poisson's where donors hold it all."""
+    theta, between = np.array([0.4, 2.0, 50.0]), np.array([0.3, 0.3, 0.01])
+    within = theta_within(theta, between)
+    np.testing.assert_allclose((1 + between) * (1 + 1 / within) - 1, 1 / theta, rtol=1e-12)
+    assert (within > theta).all()
+    np.testing.assert_allclose(theta_within(theta, np.zeros(3)), theta)
+    assert theta_within(np.array([50.0]), np.array([0.3]))[0] > 1000
