@@ -1,8 +1,9 @@
 """SIGKILL at random moments over the whole workflow: `python benchmarks/faults.py --kills 100`.
 
 One unbroken run of a tiny example is the reference. Another folder's run is then killed, with all of its jobs, again
-and again at a random moment, each time looked at, and run on. Writes `faults.csv` (one row a kill) and `faults.json`:
-partial outputs at a final path must be none, and every run that ends must equal the reference byte for byte.
+and again at a random moment, each time looked at, and run on until it ends; then a new folder's. Writes `faults.csv`
+(one row a kill, with the step that was killed) and `faults.json`: partial outputs at a final path must be none, and
+every run that ends must equal the reference byte for byte.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +27,20 @@ from record import ROOT, write_record
 from genesim.errors import ArtefactError
 from genesim.provenance.manifest import verify_manifest
 
-COLUMNS = ["kill", "after_s", "artefacts_whole", "partial", "orphans", "locks"]
+COLUMNS = ["kill", "pipeline", "after_s", "step", "artefacts_whole", "partial", "orphans", "locks"]
 
 
 def command(folder: Path, *arguments: str) -> list[str]:
-    fixed = ["--profile", "profiles/default", "--directory", str(folder), "--configfile", str(folder / "run.yaml")]
+    fixed = [
+        "--profile",
+        "profiles/default",
+        "--cores",
+        "1",
+        "--directory",
+        str(folder),
+        "--configfile",
+        str(folder / "run.yaml"),
+    ]
     return [sys.executable, "-m", "snakemake", *arguments, *fixed]
 
 
@@ -54,9 +65,47 @@ def artefacts(results: Path) -> list[Path]:
     return sorted(path for path in found if not any(part.startswith(".tmp-") for part in path.parts))
 
 
-def partial(results: Path) -> list[str]:
-    """Artefacts whose files are not those of their manifest, and a report that has no end."""
-    bad = []
+def processes(folder: Path) -> list[list[str]]:
+    """Words of every process that works in `folder`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if process.joinpath("cwd").readlink() == folder:
+                found.append(process.joinpath("cmdline").read_bytes().decode().split("\0")[:-1])
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # ended meanwhile, or another's
+            continue
+    return [words for words in found if words]  # the words of a zombie are none
+
+
+def step(folder: Path) -> str:
+    """The verb at work, as `train haplotypes`; `snakemake` between two of them."""
+    for words in processes(folder):
+        named = [i for i, word in enumerate(words[:3]) if Path(word).name == "genesim"]
+        if named:
+            verb = words[named[0] + 1 :]
+            return " ".join(verb[: next((i for i, word in enumerate(verb) if word.startswith("-")), None)])
+    return "snakemake"
+
+
+def kill(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """End Snakemake and its jobs at once; afterwards nothing may work in `folder`."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    until = time.monotonic() + 10
+    while left := processes(folder):
+        assert time.monotonic() < until, f"outlived the kill: {left}"
+        time.sleep(0.02)
+
+
+def inputs(results: Path) -> dict[str, bytes]:
+    """Files of the example at their final paths, which have no manifest."""
+    found = (path for path in results.glob("example/*") if path.is_file() and not path.name.startswith("."))
+    return {path.name: path.read_bytes() for path in found}
+
+
+def partial(results: Path, whole: dict[str, bytes]) -> list[str]:
+    """Artefacts whose files are not those of their manifest, inputs that are not `whole`, a report that has no end."""
+    bad = [name for name, text in inputs(results).items() if text != whole[name]]
     for folder in artefacts(results):
         try:
             verify_manifest(folder)
@@ -86,6 +135,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--config", type=Path, default=Path(__file__).parent / "tiny.yaml")
     parser.add_argument("--target", nargs="*", default=[], help="as results/cohort/manifest.sha256; none runs all")
+    parser.add_argument("--share", type=float, default=0.5, help="the latest moment, as a share of the unbroken run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-seconds", type=float, default=7200, help="no more kills after this time")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "faults.csv")
@@ -98,25 +148,28 @@ def main() -> None:
         whole = fresh(Path(name) / "whole", config)
         assert start(whole, *given.target).wait() == 0, (whole / "log.txt").read_text()[-3000:]
         unbroken_s = time.monotonic() - begin
-        reference = digests(whole / "results")
+        reference, example = digests(whole / "results"), inputs(whole / "results")
+        assert reference
         run = fresh(Path(name) / "run", config)
         results = run / "results"
         while len(rows) < given.kills and time.monotonic() - begin < given.max_seconds:
-            process, after = start(run, *given.target), float(random.uniform(0, unbroken_s / 2))
+            process, after = start(run, *given.target), float(random.uniform(0, unbroken_s * given.share))
             try:
                 ended = process.wait(after) == 0
                 assert ended, (run / "log.txt").read_text()[-3000:]
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                at_work = step(run)
+                kill(process, run)
                 ended = False
             if ended:
                 n_ended, n_equal = n_ended + 1, n_equal + (digests(results) == reference)
                 fresh(run, config)
                 continue
-            bad = partial(results)
+            bad = partial(results, example)
             numbers = (len(artefacts(results)), len(bad), count(results, ".tmp-*"), count(results, ".lock-*"))
-            rows.append(dict(zip(COLUMNS, (len(rows) + 1, round(after, 2), *numbers), strict=True)))
+            rows.append(
+                dict(zip(COLUMNS, (len(rows) + 1, n_ended + 1, round(after, 2), at_work, *numbers), strict=True))
+            )
             print(rows[-1], *bad, flush=True)
             assert start(run, "--unlock").wait() == 0  # Snakemake's own lock outlives a kill
         assert start(run, *given.target).wait() == 0, (run / "log.txt").read_text()[-3000:]
@@ -132,6 +185,7 @@ def main() -> None:
         target=given.target or ["all"],
         kills=len(rows),
         partial=sum(row["partial"] for row in rows),
+        kills_by_step=dict(sorted(Counter(row["step"] for row in rows).items())),
         runs_ended=n_ended,
         runs_equal_to_the_unbroken_one=n_equal,
         orphans_and_locks_left_at_the_end=left,
