@@ -31,22 +31,17 @@ COLUMNS = ["kill", "pipeline", "after_s", "step", "artefacts_whole", "partial", 
 
 
 def command(folder: Path, *arguments: str) -> list[str]:
-    fixed = [
-        "--profile",
-        "profiles/default",
-        "--cores",
-        "1",
-        "--directory",
-        str(folder),
-        "--configfile",
-        str(folder / "run.yaml"),
-    ]
-    return [sys.executable, "-m", "snakemake", *arguments, *fixed]
+    fixed = ["--profile", "profiles/default", "--cores", "1"]
+    files = ["--directory", str(folder), "--configfile", str(folder / "run.yaml")]
+    return [sys.executable, "-m", "snakemake", *arguments, *fixed, *files]
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     """The workflow in a process group of its own; what it says goes into `log.txt`."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    # As in the tests: what runs once need not be optimised by the compiler.
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "XLA_FLAGS": flags}
     with open(folder / "log.txt", "ab") as log:
         words = command(folder, *arguments)
         return subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)

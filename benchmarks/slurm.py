@@ -27,17 +27,19 @@ from record import write_record
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "tests" / "cluster"
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "munged")
+DATABASE = ("slurmdbd", "sacct", "mariadbd")
 # The controller keeps a job's comment, which is how the plugin names the rule: rule_NAME_wildcards_VALUES.
 _COMMENT = re.compile(r"rule_(?P<rule>\w+?)(?:_wildcards_(?P<wildcards>.*))?$")
 
 
-def missing() -> str | None:
-    """Why there can be no cluster here; None where there can."""
+def missing(*mode: str) -> str | None:
+    """Why there can be no cluster (of this `mode`, as in `cluster`) here; None where there can."""
     if os.geteuid() != 0:
         return "a SLURM of one's own needs root"
-    lacking = [name for name in PROGRAMS if shutil.which(name) is None]
+    lacking = [name for name in (*PROGRAMS, *(DATABASE if mode else ())) if shutil.which(name) is None]
     if lacking:
-        return f"{', '.join(lacking)} not found: apt-get install --no-install-recommends slurm-wlm munge"
+        packages = "slurm-wlm munge" + (" slurmdbd mariadb-server" if mode else "")
+        return f"{', '.join(lacking)} not found: apt-get install --no-install-recommends {packages}"
     if find_spec("snakemake_executor_plugin_slurm") is None:
         return "the slurm extra is not installed"
     if os.path.lexists("/etc/slurm/slurm.conf"):
@@ -148,11 +150,11 @@ def main() -> None:
     parser.add_argument("--mode", choices=["squeue", "dbd"], default="squeue")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "slurm.csv")
     given = parser.parse_args()
-    if (reason := missing()) is not None:
+    mode = ["dbd"] if given.mode == "dbd" else []
+    if (reason := missing(*mode)) is not None:
         raise SystemExit(reason)
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
-        mode = ["dbd"] if given.mode == "dbd" else []
         polling = ["--slurm-status-command", "sacct"] if mode else []
         with cluster(base / "cluster", *mode):
             start = time.monotonic()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import slurm
 import yaml
 
+from genesim.estimators.expression import ExpressionModel
 from genesim.provenance.manifest import verify_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,6 +98,42 @@ def test_the_outputs_are_whole_and_nothing_remains(whole_run: tuple[Path, list[s
     assert queued.stdout.strip() == ""
     node = subprocess.run(["sinfo", "-ho", "%T"], capture_output=True, text=True, check=True)
     assert node.stdout.strip() == "idle"
+
+
+def losses(model: Path) -> dict[str, np.ndarray]:
+    """Every step's loss of the network and of its flow."""
+    history = ExpressionModel.load(model).history
+    return {name: np.asarray(values) for name, values in history.items() if name.endswith("loss")}
+
+
+def test_two_tasks_of_srun_learn_what_one_process_does(whole_run: tuple[Path, list[slurm.Job]]) -> None:
+    directory, _ = whole_run
+    out = directory / "two_tasks"
+    words = ["srun", "--ntasks=2", "--cpus-per-task=1", "--mem=8000", "--time=20", "--label"]
+    words += ["genesim", "train", "expression", "--config", str(directory / "run.yaml"), "--distributed", "auto"]
+    words += ["--cohort", str(directory / "results" / "cohort"), "--out", str(out)]
+    flags = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    shown = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        cwd=directory,
+        env={**slurm.environment(), **flags},
+        check=False,
+        timeout=900,
+    )
+    said = shown.stdout + shown.stderr
+    assert shown.returncode == 0, said[-5000:]
+    assert {"process 1 of 2, 2 devices", "process 2 of 2, 2 devices"} <= set(
+        re.findall(r"process \d of .*?devices", said)
+    )
+    verify_manifest(out)
+    one, two = losses(directory / "results" / "models" / "expression"), losses(out)
+    assert {"vae_loss", "flow_loss"} <= set(one)
+    assert one.keys() == two.keys()
+    for name, values in one.items():
+        np.testing.assert_allclose(two[name], values, rtol=1e-4, err_msg=name)
+    assert abs(one["vae_loss"][0] - one["vae_loss"][-1]) > 1e-2 * abs(one["vae_loss"][0])  # something was learned
 
 
 # Needs more than the first attempt gives, and holds it for as long as SLURM takes to look.

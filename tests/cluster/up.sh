@@ -77,10 +77,12 @@ ln -sfn "$D/slurm.conf" /etc/slurm/slurm.conf
 
 if [ -n "$DBD" ]; then
   SQL=$D/run/my/socket
-  install -d -o mysql -g mysql "$D/mysql" "$D/run/my"
-  [ -d "$D/mysql/mysql" ] || mariadb-install-db --user=mysql --datadir="$D/mysql" \
-    --auth-root-authentication-method=socket --skip-test-db >"$D/log/mariadb-install" 2>&1
-  mariadbd --user=mysql --datadir="$D/mysql" --socket="$SQL" --pid-file="$D/run/my/pid" --bind-address=127.0.0.1 \
+  mkdir -p "$D/mysql" "$D/run/my"
+  # As root, like the other daemons: user mysql cannot go into another's temporary folder (mode 0700).
+  [ -d "$D/mysql/mysql" ] || mariadb-install-db --user=root --datadir="$D/mysql" \
+    --auth-root-authentication-method=socket --skip-test-db >"$D/log/mariadb-install" 2>&1 ||
+    { tail -n 5 "$D/log/mariadb-install" >&2; fail "no database could be made"; }
+  mariadbd --user=root --datadir="$D/mysql" --socket="$SQL" --pid-file="$D/run/my/pid" --bind-address=127.0.0.1 \
     --port=13306 --innodb-buffer-pool-size=64M --innodb-lock-wait-timeout=900 >"$D/log/mariadb" 2>&1 &
   wait_for mariadbd 60 mariadb-admin -S "$SQL" ping
   mariadb -S "$SQL" -e "CREATE DATABASE IF NOT EXISTS acct;
