@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
-.PHONY: demo test test-slow test-cluster verify fuzz lint notebooks clean
+.PHONY: demo test test-slow test-cluster verify fuzz lint lock notebooks clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("genesim needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
@@ -45,6 +45,13 @@ lint: $(VENV)/.installed
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflows
+
+# requirements.lock anew: what pyproject.toml resolves to on Python 3.11 and Linux today, with hashes, for the Containerfile.
+lock: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --generate-hashes --extra slurm --build-deps-for wheel --allow-unsafe --strip-extras \
+		--no-header --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+		--output-file requirements.lock pyproject.toml
 
 notebooks: $(VENV)/.installed
 	$(BIN)/jupyter-execute --inplace notebooks/*.ipynb

@@ -100,6 +100,65 @@ def blocks_of(counts: Counts) -> Iterator[tuple[int, sparse.csr_matrix]]:
         yield first, rows
 
 
+@dataclass(frozen=True)
+class _Walk:
+    """One pass over the counts of a matrix on disk, or of a view of one.
+
+    Attributes:
+        reader: Of the stored matrix.
+        rows: The stored row of each cell.
+        genes: The stored column of each gene; None takes all.
+    """
+
+    reader: RowReader
+    rows: Int[np.ndarray, " cell"]
+    genes: Int[np.ndarray, " gene"] | None
+
+    @classmethod
+    def of(cls, node: Any, where: str) -> _Walk:
+        if isinstance(node, BackedView):
+            return cls(RowReader(node.base, where), node.rows, node.columns)
+        reader = RowReader(node, where)
+        return cls(reader, np.arange(reader.shape[0]), None)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.rows), self.reader.shape[1] if self.genes is None else len(self.genes)
+
+    @property
+    def stored(self) -> Int[np.ndarray, " cell"]:
+        """Stored values of each cell's row, whatever the genes."""
+        return self.reader.begins[self.rows + 1] - self.reader.begins[self.rows]
+
+    def blocks(
+        self, describe: Callable[[int, int], str], hint: Callable[[], str], where: str
+    ) -> Iterator[tuple[int, int, sparse.csr_matrix]]:
+        """Yield first cell, end, and their checked counts, until all are read."""
+        for first, last in _blocks(np.maximum(self.stored, 1)):
+            wanted, place = np.unique(self.rows[first:last], return_inverse=True)
+            block = read_rows(self.reader, wanted, self.genes)[place.ravel()]
+            yield first, last, to_counts(block, first, describe, hint, where)
+
+
+def read_counts(
+    node: Any, describe: Callable[[int, int], str], hint: Callable[[], str], where: str
+) -> sparse.csr_matrix:
+    """All counts of `node` in memory, once: what is read, checked and cast is never more than a block.
+
+    Arguments and errors are those of `scan_counts`.
+    """
+    walk = _Walk.of(node, where)
+    most = int(walk.stored.sum())
+    data, indices = np.empty(most, np.int32), np.empty(most, np.int32)
+    begins = np.zeros(len(walk.rows) + 1, np.int64)
+    for first, last, counts in walk.blocks(describe, hint, where):
+        at, end = begins[first], begins[first] + counts.nnz
+        data[at:end], indices[at:end] = counts.data, counts.indices
+        begins[first : last + 1] = at + counts.indptr
+    n_values = int(begins[-1])
+    return sparse.csr_matrix((data[:n_values], indices[:n_values], begins), shape=walk.shape)
+
+
 def scan_counts(
     node: Any, describe: Callable[[int, int], str], hint: Callable[[], str], where: str
 ) -> tuple[BackedCounts, Int[np.ndarray, " cell"], Int[np.ndarray, " gene"]]:
@@ -117,21 +176,15 @@ def scan_counts(
     Raises:
         H5adError: A value is no count, the sparse arrays contradict each other, or cells cannot be read one by one.
     """
-    view = node if isinstance(node, BackedView) else None
-    reader = RowReader(node if view is None else view.base, where)
-    genes = None if view is None else view.columns
-    rows = np.arange(reader.shape[0]) if view is None else view.rows
-    n_genes = reader.shape[1] if genes is None else len(genes)
-    stored, total = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+    walk = _Walk.of(node, where)
+    n_cells, n_genes = walk.shape
+    stored, total = np.zeros(n_cells, np.int64), np.zeros(n_cells, np.int64)
     seen = np.zeros(n_genes, np.int64)
-    digest = hashlib.sha256(repr((len(rows), n_genes)).encode())
-    for first, last in _blocks(np.maximum(reader.begins[rows + 1] - reader.begins[rows], 1)):
-        wanted, place = np.unique(rows[first:last], return_inverse=True)
-        block = read_rows(reader, wanted, genes)[place.ravel()]
-        counts = to_counts(block, first, describe, hint, where)
+    digest = hashlib.sha256(repr((n_cells, n_genes)).encode())
+    for first, last, counts in walk.blocks(describe, hint, where):
         stored[first:last] = np.diff(counts.indptr)
         total[first:last] = np.asarray(counts.sum(axis=1, dtype=np.int64)).ravel()
         seen += np.bincount(counts.indices, minlength=n_genes)
         for part in (np.diff(counts.indptr), counts.indices, counts.data):
             digest.update(np.ascontiguousarray(part, np.int32).view(np.uint8).data)
-    return BackedCounts(reader, rows, genes, stored, digest.hexdigest()), total, seen
+    return BackedCounts(walk.reader, walk.rows, walk.genes, stored, digest.hexdigest()), total, seen

@@ -23,9 +23,9 @@ from jaxtyping import Int
 from scipy import sparse
 
 from genesim.console import log
-from genesim.data.backed import Counts, scan_counts
+from genesim.data.backed import Counts, read_counts, scan_counts
 from genesim.data.counts import hint_for, to_counts
-from genesim.data.matrix import BackedView, csr_blocks, load_bytes, reads_by_rows, shape_of
+from genesim.data.matrix import BackedView, csr_blocks, is_sparse, load_bytes, reads_by_rows, shape_of
 from genesim.data.memory import check_fits
 from genesim.data.names import plain_frame, plain_labels, some
 from genesim.data.preflight_h5ad import is_zarr, open_h5ad, open_zarr, table_bytes, worded
@@ -386,6 +386,8 @@ def _read_counts(
     _check_shape(node, cells, genes, where)
     needed = load_bytes(node, where)
     check_fits(needed, max_bytes, what="reading the counts", where=where)
+    if reads_by_rows(node) and is_sparse(node):
+        return read_counts(node, _describe(cells, genes), lambda: _hint(source, name), where)
     blocks: list[sparse.csr_matrix] = []
     n_read = 0
     for first, block in csr_blocks(node, where):

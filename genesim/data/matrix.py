@@ -75,6 +75,11 @@ def reads_by_rows(node: Any) -> bool:
     return isinstance(node, h5py.Dataset | zarr.Array) or (is_compressed(node) and _major(node) == "csr")
 
 
+def is_sparse(node: Any) -> bool:
+    """Whether `node` lies on disk as a sparse matrix, or is a view of one that does."""
+    return is_sparse(node.base) if isinstance(node, BackedView) else is_compressed(node)
+
+
 def load_bytes(node: Any, where: str) -> int:
     """Memory, in bytes, that reading `node` as int32 CSR takes at its peak.
 
@@ -84,9 +89,10 @@ def load_bytes(node: Any, where: str) -> int:
     if isinstance(node, BackedView):
         return load_bytes(node.base, where)
     if is_compressed(node):
-        stored = node["data"].dtype.itemsize + node["indices"].dtype.itemsize
-        size = int(node["data"].size or 0) * (stored + (8 if _major(node) == "csr" else 16))
-        return size + 16 * n_cells
+        n_values = int(node["data"].size or 0)
+        if _major(node) == "csr":  # read and checked a block at a time
+            return 8 * n_values + 16 * n_cells
+        return n_values * (node["data"].dtype.itemsize + node["indices"].dtype.itemsize + 16) + 16 * n_cells
     if sparse.issparse(node):
         return int(node.nnz) * 8 + 16 * n_cells
     return min(_BLOCK_BYTES, n_cells * n_genes * node.dtype.itemsize) + 16 * n_cells

@@ -74,6 +74,14 @@ class Collector:
         """Alleles, phases and the table of all variants that passed; None where there is none."""
         if not self._kept:
             return None
-        alleles, phased, tables = zip(*self._kept, strict=True)
-        self._kept = []
-        return np.concatenate(alleles), np.concatenate(phased), pd.concat(tables, ignore_index=True)
+        kept, self._kept = self._kept, []
+        tables = pd.concat([table for *_, table in kept], ignore_index=True)
+        n_donors = kept[0][0].shape[1]
+        alleles = np.empty((len(tables), n_donors, 2), np.int8)
+        phased = np.empty((len(tables), n_donors), bool)
+        end = len(tables)
+        while kept:  # each chunk goes as it is copied, so that calls are in memory once
+            chunk, chunk_phased, _ = kept.pop()
+            alleles[end - len(chunk) : end], phased[end - len(chunk) : end] = chunk, chunk_phased
+            end -= len(chunk)
+        return alleles, phased, tables

@@ -13,6 +13,7 @@ from genesim.errors import InputError, JoinError
 
 REF, ALT, MISSING, ABSENT = 0, 1, -1, -2
 COLUMNS = ("contig", "start", "ref", "alt")
+_BLOCK_BYTES = 1 << 24
 
 
 def _refuse(found: str, remedy: str) -> InputError:
@@ -87,7 +88,7 @@ class Genotypes:
         variants: Sequence[str] | pd.Index | np.ndarray | None = None,
         donors: Sequence[str] | pd.Index | np.ndarray | None = None,
     ) -> Genotypes:
-        """The given variants and donors, in the given order.
+        """The given variants and donors, in the given order; arrays are copied only where something is left out.
 
         Args:
             variants: Variant ids, a boolean mask or integer positions; None keeps all.
@@ -99,8 +100,8 @@ class Genotypes:
         rows = _positions(self.variants.index, variants, "variants")
         columns = _positions(self.donors, donors, "donors")
         return Genotypes(
-            alleles=self.alleles[rows][:, columns],
-            phased=self.phased[rows][:, columns],
+            alleles=_taken(self.alleles, rows, columns),
+            phased=_taken(self.phased, rows, columns),
             variants=self.variants.iloc[rows],
             donors=self.donors[columns],
             contig_lengths=dict(self.contig_lengths),
@@ -123,14 +124,26 @@ class Genotypes:
         return np.divide(n_alternate, n_called, out=np.full(self.n_variants, np.nan), where=n_called > 0)
 
 
+def _taken(array: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """`array[rows][:, columns]`, without a copy on the way and with none of what stays whole."""
+    every_row = np.array_equal(rows, np.arange(array.shape[0]))
+    every_column = np.array_equal(columns, np.arange(array.shape[1]))
+    if every_column:
+        return array if every_row else array[rows]
+    return array[:, columns] if every_row else array[rows[:, None], columns]
+
+
 def allele_counts(
     alleles: Int8[np.ndarray, "variant donor 2"],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Alternate and called copies of every variant: two int64 [variant] (AC and AN of a VCF)."""
-    return (
-        np.count_nonzero(alleles == ALT, axis=(1, 2)).astype(np.int64),
-        np.count_nonzero(alleles >= REF, axis=(1, 2)).astype(np.int64),
-    )
+    n_alternate, n_called = np.zeros(len(alleles), np.int64), np.zeros(len(alleles), np.int64)
+    size = max(1, _BLOCK_BYTES // max(1, alleles[:1].size))
+    for at in range(0, len(alleles), size):  # each comparison makes as many bytes as it reads
+        block = alleles[at : at + size]
+        n_alternate[at : at + size] = np.count_nonzero(block == ALT, axis=(1, 2))
+        n_called[at : at + size] = np.count_nonzero(block >= REF, axis=(1, 2))
+    return n_alternate, n_called
 
 
 def _positions(index: pd.Index, chosen: Sequence[str] | pd.Index | np.ndarray | None, what: str) -> np.ndarray:
@@ -175,6 +188,8 @@ def concatenate(parts: Sequence[Genotypes]) -> Genotypes:
     if not parts:
         raise JoinError("there is nothing to join", where="genotypes", remedy="give at least one part")
     first = parts[0]
+    if len(parts) == 1:
+        return first
     aligned = []
     for part in parts:
         differing = first.donors.symmetric_difference(part.donors)

@@ -6,7 +6,7 @@ The cohort's directory is written atomically, and verified against its manifest,
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from genesim.errors import ArtefactError
 
 _SCHEMA = "genesim-genotypes-1"
 _REMEDY = "prepare the cohort again"
+_ROWS = 16_384  # variants of a row group
 
 
 def _pack(genotypes: Genotypes, rows: np.ndarray) -> np.ndarray:
@@ -44,18 +45,19 @@ def write_store(genotypes: Genotypes, directory: str | Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     contigs = [str(name) for name in genotypes.variants["contig"].unique()]
     for number, contig in enumerate(contigs):
-        packed = _pack(genotypes, np.flatnonzero(genotypes.variants["contig"] == contig))
-        calls = pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(packed.shape[1]), len(packed), [None, pa.py_buffer(np.ascontiguousarray(packed))]
-        )
+        rows = np.flatnonzero(genotypes.variants["contig"] == contig)
+        kind = pa.binary(genotypes.n_donors)
         # Contigs are numbered, because their names may hold anything ("HLA:1", "../x").
-        pq.write_table(
-            pa.table({"calls": calls}),
+        with pq.ParquetWriter(
             directory / f"calls-{number}.parquet",
+            pa.schema({"calls": kind}),
             compression="zstd",
             use_dictionary=False,
-            row_group_size=16_384,
-        )
+        ) as writer:
+            for at in range(0, len(rows), _ROWS):
+                packed = np.ascontiguousarray(_pack(genotypes, rows[at : at + _ROWS]))
+                calls = pa.FixedSizeBinaryArray.from_buffers(kind, len(packed), [None, pa.py_buffer(packed)])
+                writer.write_table(pa.table({"calls": calls}))
     table = genotypes.variants.reset_index(names="variant")
     table.to_parquet(directory / "variants.parquet", index=False)
     about = {
@@ -78,28 +80,30 @@ def _about(directory: Path) -> dict[str, Any]:
     return about
 
 
-def _read_calls(path: Path, n_variants: int, n_donors: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_calls(path: Path, n_variants: int, n_donors: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Alleles and phases of the next variants, a row group at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        column = pq.read_table(path, columns=["calls"])["calls"]
-    except (OSError, pa.ArrowException) as error:
+        with pq.ParquetFile(path) as file:
+            found, kind = file.metadata.num_rows, file.schema_arrow.field("calls").type
+            if found != n_variants or kind != pa.binary(n_donors):
+                raise ArtefactError(
+                    f"holds {found} variants of {kind}, not {n_variants} of {n_donors} donors",
+                    where=str(path),
+                    remedy=_REMEDY,
+                )
+            for group in range(file.num_row_groups):
+                column = file.read_row_group(group, columns=["calls"])["calls"]
+                if column.null_count:
+                    raise ArtefactError("holds variants without calls", where=str(path), remedy=_REMEDY)
+                for chunk in column.chunks:
+                    raw = np.frombuffer(chunk.buffers()[1], dtype=np.uint8)
+                    first = chunk.offset * n_donors
+                    yield _unpack(raw[first : first + len(chunk) * n_donors].reshape(-1, n_donors))
+    except (OSError, KeyError, pa.ArrowException) as error:
         raise ArtefactError(f"cannot be read ({error})", where=str(path), remedy=_REMEDY) from error
-    if len(column) != n_variants or column.type != pa.binary(n_donors) or column.null_count:
-        raise ArtefactError(
-            f"holds {len(column)} variants of {column.type}, not {n_variants} of {n_donors} donors",
-            where=str(path),
-            remedy=_REMEDY,
-        )
-    packed = np.empty((n_variants, n_donors), dtype=np.uint8)
-    at = 0
-    for chunk in column.chunks:
-        raw = np.frombuffer(chunk.buffers()[1], dtype=np.uint8)
-        skipped = chunk.offset * n_donors
-        packed[at : at + len(chunk)] = raw[skipped : skipped + len(chunk) * n_donors].reshape(-1, n_donors)
-        at += len(chunk)
-    return _unpack(packed)
 
 
 def read_store(directory: str | Path, contigs: Sequence[str] | None = None) -> Genotypes:
@@ -135,9 +139,13 @@ def read_store(directory: str | Path, contigs: Sequence[str] | None = None) -> G
     phased = np.empty((len(variants), len(donors)), dtype=bool)
     for contig in wanted:
         rows = np.flatnonzero(variants["contig"] == contig)
-        alleles[rows], phased[rows] = _read_calls(
+        at = 0
+        for calls, is_phased in _read_calls(
             directory / f"calls-{stored.index(contig)}.parquet", len(rows), len(donors)
-        )
+        ):
+            here = rows[at : at + len(calls)]
+            alleles[here], phased[here] = calls, is_phased
+            at += len(calls)
     return Genotypes(
         alleles=alleles,
         phased=phased,
