@@ -49,7 +49,7 @@ lint: $(VENV)/.installed
 # requirements.lock anew: what pyproject.toml resolves to on Python 3.11 and Linux today, with hashes, for the Containerfile.
 lock: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --generate-hashes --extra slurm --build-deps-for wheel --allow-unsafe --strip-extras \
+	$(BIN)/pip-compile --quiet --generate-hashes --upgrade --extra slurm --unsafe-package genesim --build-deps-for wheel --strip-extras \
 		--no-header --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 		--output-file requirements.lock pyproject.toml
 

@@ -49,7 +49,7 @@ class Cohort:
     """Everything a run trains on and evaluates against.
 
     Attributes:
-        cells: Counts, CSR int32 [cell, gene]; `obs["donor"]` refers to `donors`.
+        cells: Counts, CSR int32 [cell, gene], in memory or backed; `obs["donor"]` refers to `donors`.
         genotypes: Its donor axis has the cohort's donor ids: those with `has_genotypes`, in their order.
         donors: Indexed by donor: `genotype_id`, `ancestry`, `sex`, `split` ("train" or "test"), `has_cells`,
             `has_genotypes`, and whatever the donor table gave.
@@ -105,8 +105,9 @@ class Cohort:
         return self.donors[self.donors["split"] == split]
 
     def cells_of(self, split: Literal["train", "test"]) -> ad.AnnData:
-        """The cells (a copy) of the donors of one side of the split."""
-        return self.cells[self.cells.obs[DONOR].isin(self.donors_of(split).index).to_numpy()].copy()
+        """The cells of the donors of one side of the split: a copy, or, of cells on disk, a view that reads none."""
+        chosen = self.cells[self.cells.obs[DONOR].isin(self.donors_of(split).index).to_numpy()]
+        return chosen if self.cells.isbacked else chosen.copy()
 
     def genotypes_of(self, split: Literal["train", "test"]) -> Genotypes:
         """The genotypes of the donors of one side of the split, with or without cells."""
@@ -207,13 +208,16 @@ def _place(genes: pd.DataFrame, names: pd.Index) -> pd.DataFrame:
     return plain_frame(placed)
 
 
-def load_cohort(directory: str | os.PathLike[str], genotypes: bool = True, cells: bool = True) -> Cohort:
+def load_cohort(
+    directory: str | os.PathLike[str], genotypes: bool = True, cells: bool = True, cells_on_disk: bool = False
+) -> Cohort:
     """Read a cohort, after checking every file against the manifest.
 
     Args:
         directory: As `Cohort.save` wrote it.
         genotypes: Whether to load genotypes; if not, using them raises an `ArtefactError` that says so.
         cells: Whether to load cells, likewise.
+        cells_on_disk: Leave their counts in the file (`cells` is a backed AnnData) for whoever reads them in pieces.
 
     Raises:
         ArtefactError: Absent, incomplete, altered, or of another version.
@@ -231,7 +235,7 @@ def load_cohort(directory: str | os.PathLike[str], genotypes: bool = True, cells
             )
         donors = _table(directory / "donors.parquet", "donor")
         genes = _table(directory / "genes.parquet", "gene")
-        loaded_cells = _cells(directory / "cells.h5ad") if cells else _NotLoaded("cells")
+        loaded_cells = _cells(directory / "cells.h5ad", cells_on_disk) if cells else _NotLoaded("cells")
     except (OSError, ValueError, KeyError) as error:
         raise ArtefactError(
             f"cannot be read ({error})", where=str(directory), remedy="prepare the cohort again"
@@ -240,8 +244,8 @@ def load_cohort(directory: str | os.PathLike[str], genotypes: bool = True, cells
     return Cohort(cast(ad.AnnData, loaded_cells), cast(Genotypes, loaded_genotypes), donors, genes, about["info"])
 
 
-def _cells(path: Path) -> ad.AnnData:
-    cells = ad.read_h5ad(path)
+def _cells(path: Path, on_disk: bool) -> ad.AnnData:
+    cells = ad.read_h5ad(path, backed="r" if on_disk else None)
     cells.obs, cells.var = plain_frame(cells.obs), plain_frame(cells.var)
     return cells
 

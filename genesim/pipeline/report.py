@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,12 +15,12 @@ from genesim.config.inputs import GenotypePolicy
 from genesim.config.report import ReportConfig
 from genesim.console import log
 from genesim.data.cohort import Cohort, load_cohort
-from genesim.data.expression import read_expression
 from genesim.data.genotypes import read_genotypes
 from genesim.evaluate.score import ScoreTable
 from genesim.models.base import Modality
 from genesim.models.catalog import card, spec
 from genesim.models.catalog import methods as methods_of
+from genesim.pipeline.report_cells import read_shown, shown_cells
 from genesim.pipeline.report_command import commands
 from genesim.pipeline.report_figures import Run, run_figures
 from genesim.provenance.atomic import atomic_directory
@@ -65,11 +66,20 @@ def models_table(methods: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _about(cohort: Cohort, about: str | None) -> dict[str, list[str]]:
-    """What is measured and what is made up, in plain sentences."""
+def _about(cohort: Cohort, n_cells: int, shown: tuple[int, int], about: str | None) -> dict[str, list[str]]:
+    """What is measured and what is made up, in plain sentences.
+
+    Args:
+        n_cells: Real cells.
+        shown: Real cells, and simulated ones where they are not all (else 0), that figures are of.
+    """
     inputs = cohort.info["inputs"]
-    real = [f"Counts of {cohort.cells.n_obs:,} cells and {cohort.cells.n_vars:,} genes ({Path(inputs['h5ad']).name})."]
+    real = [f"Counts of {n_cells:,} cells and {cohort.cells.n_vars:,} genes ({Path(inputs['h5ad']).name})."]
     made = ["Everything under 'simulated' on this page: donors, genotypes, effects and cells describe no person."]
+    if shown[0] < n_cells:
+        real.append(f"Figures are of {shown[0]:,} of the cells, drawn at random.")
+    if shown[1]:
+        made.append(f"Figures are of {shown[1]:,} of the simulated cells, drawn at random.")
     if about is None:
         real.append(f"Genotypes of {cohort.genotypes.n_donors:,} donors ({Path(inputs['vcf']).name}).")
     else:
@@ -120,8 +130,11 @@ def report_run(
     simulated, evaluation = Path(simulated), Path(evaluation)
     for directory in (simulated, evaluation):
         verify_manifest(directory)
-    cohort = cohort if isinstance(cohort, Cohort) else load_cohort(cohort)
-    cells = read_expression(simulated / "sim.h5ad", donor_key="donor", labels_key=cohort.info["inputs"]["labels_key"])
+    cohort = cohort if isinstance(cohort, Cohort) else load_cohort(cohort, cells_on_disk=True)
+    n_real = cohort.cells.n_obs
+    cohort = replace(cohort, cells=shown_cells(cohort.cells, seed))
+    cells, n_cells = read_shown(simulated / "sim.h5ad", cohort.info["inputs"]["labels_key"], seed)
+    shown = (cohort.cells.n_obs, cells.n_obs if cells.n_obs < n_cells else 0)
     everything = GenotypePolicy(filters="all", min_allele_count=0, max_missing=1)
     genotypes = read_genotypes(simulated / "sim.vcf.gz", policy=everything)
     genotypes = genotypes.subset(variants=genotypes.variants.index.isin(cohort.genotypes.variants.index))
@@ -141,12 +154,12 @@ def report_run(
             "lead": "Simulated cells, genotypes and effects against real data that no model has seen.",
             "counts": {
                 "simulated donors": genotypes.n_donors,
-                "simulated cells": cells.n_obs,
+                "simulated cells": n_cells,
                 "variants": genotypes.n_variants,
                 "real training donors": len(cohort.donors_of("train")),
                 "real held-out donors": len(cohort.donors_of("test")),
             },
-            **_about(cohort, EXAMPLE if example else None),
+            **_about(cohort, n_real, shown, EXAMPLE if example else None),
         },
         figures=drawn,
         provenance=provenance,

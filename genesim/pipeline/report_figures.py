@@ -11,6 +11,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from genesim import rng
 from genesim.config.report import ReportConfig
 from genesim.data.cohort import Cohort
 from genesim.data.genotypes import Genotypes
@@ -18,6 +19,7 @@ from genesim.evaluate.donor_attacks import ATTACKS
 from genesim.metrics.interval import proportion_interval
 from genesim.pipeline.evaluate import at_mix
 from genesim.pipeline.release_groups import group_rows
+from genesim.pipeline.report_cells import MOST_DONORS
 from genesim.report import expression_figures, gene_figures, genetic_figures
 from genesim.report.figures import Figure
 from genesim.report.perturbation_overview import perturbation_effects
@@ -25,6 +27,8 @@ from genesim.report.privacy_figures import area, attack_roc
 from genesim.report.recovery_figures import effect_recovery
 from genesim.report.subgroup_figures import subgroups
 
+_PCA_VARIANTS = 20_000
+"""Variants behind the principal components of donors: every k-th of more."""
 AUDIT = "donor_privacy.json"
 """The evaluation's record of the attacks on donors, with the curve of each."""
 
@@ -88,19 +92,29 @@ def _cell_figures(run: Run, config: ReportConfig, seed: int) -> Iterator[Figure]
     yield expression_figures.correlations(real.X, made.X, *labels, gene_names=names)
 
 
-def _genotype_figures(run: Run) -> Iterator[Figure]:
+def _some_donors(donors: pd.Index, seed: int, name: str) -> pd.Index:
+    """All, or a draw of as many as a figure can show."""
+    order = rng.generator(seed, "report", "donors", name).permutation(len(donors))
+    return donors[np.sort(order[:MOST_DONORS])]
+
+
+def _genotype_figures(run: Run, seed: int) -> Iterator[Figure]:
     genotypes, cohort = run.genotypes, run.cohort
     if not genotypes.n_variants:
         return
-    contig = genotypes.variants["contig"].iloc[0]
-    here = genotypes.subset(variants=genotypes.variants["contig"].to_numpy() == contig)
-    held_out = cohort.genotypes_of("test").subset(variants=list(here.variants.index))
+    rows = genotypes.variants.index[genotypes.variants["contig"] == genotypes.variants["contig"].iloc[0]]
+    real = cohort.donors_of("test")
+    tested = _some_donors(real.index[real["has_genotypes"].to_numpy(dtype=bool)], seed, "real")
+    held_out = cohort.genotypes.subset(variants=list(rows), donors=tested)
+    here = genotypes.subset(variants=list(rows), donors=_some_donors(genotypes.donors, seed, "simulated"))
     called = np.asarray((held_out.alleles >= 0).all(axis=(1, 2)) & (here.alleles >= 0).all(axis=(1, 2)))
     held_out, here = held_out.subset(variants=called), here.subset(variants=called)
     position = here.variants["start"].to_numpy()
     yield genetic_figures.ld_decay_of({"real": held_out.haplotypes(), "simulated": here.haplotypes()}, position)
     yield genetic_figures.allele_frequencies(held_out.allele_frequency(), here.allele_frequency())
     ancestry = pd.read_parquet(run.truth / "donors.parquet").set_index("donor")["ancestry"]
+    spread = np.arange(0, here.n_variants, max(1, -(-here.n_variants // _PCA_VARIANTS)))
+    held_out, here = held_out.subset(variants=spread), here.subset(variants=spread)
     yield genetic_figures.genotype_pca(
         held_out.dosage().T,
         here.dosage().T,
@@ -150,7 +164,7 @@ def _group_figures(run: Run, seed: int) -> Iterator[Figure]:
 def run_figures(run: Run, config: ReportConfig, seed: int) -> Iterator[Figure]:
     """The figures in the page's order: cells, genotypes, effects, perturbations, groups of donors, attacks."""
     yield from _cell_figures(run, config, seed)
-    yield from _genotype_figures(run)
+    yield from _genotype_figures(run, seed)
     yield from _effect_figures(run)
     if run.perturbed is not None:
         yield perturbation_effects(pd.read_parquet(run.perturbed))

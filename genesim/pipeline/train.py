@@ -151,7 +151,9 @@ def train(
     source: dict[str, str] = {}
     if not isinstance(cohort, Cohort):
         directory = cohort
-        cohort = load_cohort(directory, genotypes=which != "expression", cells=which != "haplotypes")
+        cohort = load_cohort(
+            directory, genotypes=which != "expression", cells=which != "haplotypes", cells_on_disk=True
+        )
         source = {"cohort": hash_input(directory)}
     if contig is not None and contig not in set(cohort.genotypes.variants["contig"]):
         raise ConfigError(f"contig {contig!r} is not in the cohort", where="train", remedy="see inputs.contigs")

@@ -49,7 +49,7 @@ def init_effects(
             remedy="train effects without --init",
         )
     table = None if kinship is None else read_kinship(kinship)
-    study = init_study(**_effect_inputs(load_cohort(cohort), config, table), seed=seed)
+    study = init_study(**_effect_inputs(load_cohort(cohort, cells_on_disk=True), config, table), seed=seed)
     source = {"cohort": hash_input(cohort)} | ({} if kinship is None else {"kinship": hash_input(kinship)})
     study = replace(study, inputs=source | study.inputs)
     study.save(out)

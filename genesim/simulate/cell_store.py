@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import sparse
 
+from genesim.data.matrix import stack_rows
 from genesim.errors import ArtefactError
 from genesim.provenance.atomic import atomic_directory
 from genesim.provenance.manifest import verify_manifest
@@ -85,4 +86,4 @@ def gather_cells(
         raise ArtefactError(
             f"the shards do not make {n_cells} cells: one is lacking or stands twice", where="simulate", remedy=remedy
         )
-    return sparse.vstack([s.counts for s in ordered], format="csr"), np.concatenate([s.library for s in ordered])
+    return stack_rows([s.counts for s in ordered]), np.concatenate([s.library for s in ordered])

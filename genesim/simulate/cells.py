@@ -14,6 +14,7 @@ from scipy import sparse
 from genesim import rng
 from genesim.config.cells import Batches
 from genesim.console import progress
+from genesim.data.matrix import stack_rows
 
 CHUNK = 2048
 
@@ -108,7 +109,7 @@ class CellPlan:
             given = self.obs.iloc[rows]
             parts.append(self.source.draw_counts(rates, library, given, self.seed, rows.start, change))
             libraries.append(np.asarray(library, np.float64))
-        return sparse.vstack(parts, format="csr"), np.concatenate(libraries)
+        return stack_rows(parts), np.concatenate(libraries)
 
     def true_rates(self) -> Iterator[Float[np.ndarray, "cell gene"]]:
         """Rates that the counts were drawn around (mean = library size x rate), chunk by chunk, drawn again."""

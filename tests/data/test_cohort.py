@@ -146,6 +146,20 @@ def test_saved_and_loaded_is_equal_and_the_same_bytes(tmp_path, cohort):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "cohort", "first"]
 
 
+def test_cells_left_on_disk_are_those_in_memory(tmp_path, cohort):
+    path = cohort.save(tmp_path / "cohort", PROVENANCE)
+    on_disk = load_cohort(path, cells_on_disk=True)
+    same(cohort, load_cohort(path))
+    for split in ("train", "test"):
+        left, loaded = on_disk.cells_of(split), load_cohort(path).cells_of(split)
+        assert left.isbacked
+        assert left.n_obs > 0
+        pd.testing.assert_frame_equal(left.obs, loaded.obs)
+        read = read_expression(left, donor_key="donor")
+        assert (read.X != loaded.X).nnz == 0
+        assert list(read.obs_names) == list(loaded.obs_names)
+
+
 def test_parts_left_out_say_so_when_used(tmp_path, cohort):
     path = cohort.save(tmp_path / "cohort", PROVENANCE)
     light = load_cohort(path, genotypes=False, cells=False)

@@ -1,0 +1,217 @@
+"""The five verbs at growing size, each a process of its own: CPU seconds, peak memory, and how they grow.
+
+    python benchmarks/out_of_core.py --data ../shared/data --sizes 0.02 0.08 0.32
+
+Size 1 is 1,000,000 cells x 2,000 genes of 10,000 donors with 70,000 variants; cells and donors go with the size, genes
+and variants stay. Cells are OneK1K's as they are, again and again (1,000 genes; the second thousand are those of
+another cell of the same type); donors are mosaics of 1000 Genomes haplotypes (chr2, 310 donors), written as VCF text.
+Training makes a fixed number of steps and passes: what reading costs is asked here, not whether it has converged.
+
+Writes `out_of_core.csv` (a row a size and verb: CPU and wall seconds, peak RSS of the process in GiB, bytes that it
+wrote), `out_of_core_exponents.csv` (slopes of log CPU and log memory on log size, between the sizes that were
+done), and `out_of_core.json`. CPU seconds on a shared machine vary by tens of per cent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import yaml
+from record import ROOT, write_record
+from scipy import sparse
+
+from genesim import rng
+from genesim.config.inputs import GenotypePolicy
+from genesim.data.genotypes import read_genotypes
+from genesim.data.genotypes.write_blocks import write_genotype_blocks
+from genesim.data.write import write_blocks
+from genesim.provenance.record import Provenance
+
+HERE = Path(__file__).resolve().parent
+CELLS, DONORS, VARIANTS = 1_000_000, 10_000, 70_000
+STAGES = ("prepare", "train expression", "train haplotypes", "train effects", "simulate", "evaluate", "report")
+_ROWS, _SEGMENT = 10_000, 1000
+
+
+def make_cells(source: Path, path: Path, n_cells: int, donors: list[str], seed: int) -> None:
+    """Write real cells, repeated, of each donor as many."""
+    real = ad.read_h5ad(source)
+    random = rng.generator(seed, "cells")
+    partner = np.arange(real.n_obs)
+    types = real.obs["cell_type"].astype(str).to_numpy()
+    for label in np.unique(types):
+        of = np.flatnonzero(types == label)
+        partner[of] = random.permutation(of)
+    counts = sparse.csr_matrix(real.X).astype(np.int32)
+    counts = sparse.hstack([counts, counts[partner]], format="csr")
+    rows = random.integers(0, real.n_obs, n_cells)
+    obs = pd.DataFrame(
+        {"cell_type": pd.Categorical(types[rows]), "donor": pd.Categorical(np.resize(donors, n_cells))},
+        index=pd.Index([f"cell{i}" for i in range(n_cells)], dtype=object),
+    )
+    names = [f"{name}{copy}" for copy in ("", "_b") for name in real.var_names]
+    var = pd.DataFrame(index=pd.Index(names, dtype=object))
+    shell = ad.AnnData(sparse.csr_matrix((n_cells, len(names)), dtype=np.int32), obs=obs, var=var)
+    blocks = (counts[rows[at : at + _ROWS]] for at in range(0, n_cells, _ROWS))
+    write_blocks(shell, blocks, path, Provenance("out-of-core benchmark", seed, {}, synthetic=True))
+
+
+def make_donors(source: Path, path: Path, donors: list[str], n_variants: int, seed: int) -> None:
+    """Write donors whose haplotypes are copied from real ones, now from this, now from that."""
+    real = read_genotypes(source, policy=GenotypePolicy(min_allele_count=6))
+    n_variants = min(n_variants, real.n_variants)
+    real = real.subset(variants=np.arange(n_variants))
+    founders = real.alleles.reshape(n_variants, -1)
+    random = rng.generator(seed, "donors")
+    taken = random.integers(0, founders.shape[1], 2 * len(donors))
+
+    def blocks() -> Iterator[np.ndarray]:
+        for at in range(0, n_variants, _SEGMENT):
+            moved = random.random(len(taken)) < 0.2
+            taken[moved] = random.integers(0, founders.shape[1], int(moved.sum()))
+            for first in range(at, min(at + _SEGMENT, n_variants), 100):
+                yield founders[first : min(first + 100, at + _SEGMENT, n_variants)][:, taken].reshape(
+                    -1, len(donors), 2
+                )
+
+    write_genotype_blocks(path, real.variants, pd.Index(donors, dtype=object), real.contig_lengths, blocks())
+
+
+def settings(folder: Path, n_cells: int, n_donors: int, steps: int, states: int) -> dict[str, Any]:
+    """The run's config; the defaults but for what is told above."""
+    plan = {"n_steps": steps, "steps_per_call": min(50, steps)}
+    return {
+        "seed": 0,
+        "inputs": {
+            "h5ad": str(folder / "cells.h5ad"),
+            "vcf": str(folder / "donors.vcf.gz"),
+            "deal": ["genes"],
+        },
+        "models": {
+            "expression": {
+                "method": "vae",
+                "vae": {**plan, "minibatch_size": 128, "learning_rate": 0.002},
+                "flow": {**plan, "learning_rate": 0.002, "ema_decay": 0.9, "weight_decay": 0.0},
+            },
+            "haplotypes": {"n_states": states, "n_passes": 1},
+            "effects": {"window": 50_000, "n_factors": 2, "n_effects": 1, "share": False},
+        },
+        "scenario": {
+            "name": "out_of_core",
+            "population": {"n_donors": n_donors},
+            "effects": {"learned": False, "random": {"share_of_genes": 0.2, "window": 50_000, "min_maf": 0.1}},
+            "cells": {"n_cells": n_cells},
+        },
+        "report": {"embedding": "pca"},
+    }
+
+
+def words(stage: str, folder: Path) -> list[str]:
+    """Of the command line."""
+    config = ["--config", str(folder / "run.yaml"), "--quiet"]
+    cohort, models = ["--cohort", str(folder / "cohort")], ["--models", str(folder / "models")]
+    made = {name: [f"--{name}", str(folder / name)] for name in ("simulated", "evaluation")}
+    verb, *kind = stage.split()
+    given, out = {
+        "prepare": ([], "cohort"),
+        "train": (cohort, f"models/{kind[0] if kind else ''}"),
+        "simulate": (models, "simulated"),
+        "evaluate": ([*cohort, *made["simulated"], *models], "evaluation"),
+        "report": ([*cohort, *made["simulated"], *made["evaluation"]], "report.html"),
+    }[verb]
+    return [str(Path(sys.executable).parent / "genesim"), verb, *kind, *config, *given, "--out", str(folder / out)]
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def measure(stage: str, folder: Path) -> dict[str, float]:
+    """Run one verb: what the kernel says of its process."""
+    before, begin = size_of(folder), time.monotonic()
+    with open(folder / "log.txt", "ab") as log:
+        process = subprocess.Popen(words(stage, folder), stdout=log, stderr=log, env={**os.environ, "COLUMNS": "200"})
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise RuntimeError(f"{stage} ended with {process.returncode}: {(folder / 'log.txt').read_text()[-3000:]}")
+    return {
+        "cpu_s": usage.ru_utime + usage.ru_stime,
+        "wall_s": time.monotonic() - begin,
+        "peak_rss_gib": usage.ru_maxrss / 2**20,
+        "written_mib": (size_of(folder) - before) / 2**20,
+    }
+
+
+def exponents(table: pd.DataFrame) -> pd.DataFrame:
+    """Slope of the logarithm of each cost on that of the size, a stage: over all sizes, and between the last two."""
+    found = []
+    for stage, rows in table.groupby("stage", sort=False):
+        rows = rows.sort_values("size")
+        if len(rows) < 2:
+            continue
+        row: dict[str, Any] = {"stage": stage, "n_sizes": len(rows)}
+        for cost in ("cpu_s", "peak_rss_gib"):
+            x, y = np.log(rows["size"].to_numpy()), np.log(rows[cost].to_numpy())
+            row[cost] = np.polyfit(x, y, 1)[0]
+            row[f"{cost}_last_two"] = (y[-1] - y[-2]) / (x[-1] - x[-2])
+        found.append(row)
+    return pd.DataFrame(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--sizes", type=float, nargs="+", default=[0.0625, 0.25, 1.0])
+    parser.add_argument("--variants", type=int, default=VARIANTS)
+    parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
+    parser.add_argument("--steps", type=int, default=200, help="of the expression network and of its flow")
+    parser.add_argument("--states", type=int, default=16, help="learned haplotypes")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=None, help="for the files; a temporary one by default")
+    parser.add_argument("--out", type=Path, default=HERE)
+    asked = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for size in asked.sizes:
+        n_cells, n_donors = round(CELLS * size), round(DONORS * size)
+        with tempfile.TemporaryDirectory(dir=asked.folder) as name:
+            folder = Path(name)
+            donors = [f"donor{i}" for i in range(n_donors)]
+            atlas = asked.data / "expression" / "onek1k_40donors.h5ad"
+            panel = asked.data / "genotypes" / "1000g_chr2_edar_yri_chb_fin.vcf.gz"
+            make_cells(atlas, folder / "cells.h5ad", n_cells, donors, asked.seed)
+            make_donors(panel, folder / "donors.vcf.gz", donors, asked.variants, asked.seed)
+            made = settings(folder, n_cells, n_donors, asked.steps, asked.states)
+            (folder / "run.yaml").write_text(yaml.safe_dump(made))
+            for stage in (stage for stage in STAGES if stage in asked.stages):
+                at = {"size": size, "n_cells": n_cells, "n_donors": n_donors, "n_variants": asked.variants}
+                rows.append({**at, "stage": stage, **measure(stage, folder)})
+                print(rows[-1], flush=True)
+                table = pd.DataFrame(rows)
+                table.round(4).to_csv(asked.out / "out_of_core.csv", index=False)
+                exponents(table).round(3).to_csv(asked.out / "out_of_core_exponents.csv", index=False)
+            shutil.rmtree(folder / "cohort", ignore_errors=True)
+    largest = pd.DataFrame(rows).groupby("stage", sort=False)["peak_rss_gib"].max()
+    write_record(
+        asked.out / "out_of_core.json",
+        steps=asked.steps,
+        states=asked.states,
+        largest_peak_rss_gib=largest.round(2).to_dict(),
+        stages_within_6_gib=[stage for stage, peak in largest.items() if peak <= 6],
+    )
+
+
+if __name__ == "__main__":
+    main()
