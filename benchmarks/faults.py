@@ -42,6 +42,9 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "XLA_FLAGS": flags}
+    # Compiled programs are kept from run to run: kills are to fall on work, not on the compiler.
+    kept = {"JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled")}
+    environment |= {**kept, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     with open(folder / "log.txt", "ab") as log:
         words = command(folder, *arguments)
         return subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
@@ -130,7 +133,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--config", type=Path, default=Path(__file__).parent / "tiny.yaml")
     parser.add_argument("--target", nargs="*", default=[], help="as results/cohort/manifest.sha256; none runs all")
-    parser.add_argument("--latest", type=float, default=60, help="seconds after a start by which it is killed")
+    parser.add_argument("--mean", type=float, default=25, help="seconds from a start to the kill (exponential)")
     parser.add_argument("--folder", type=Path, help="of the unbroken run, which is made unless it is there")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-seconds", type=float, default=7200, help="no more kills after this time")
@@ -150,7 +153,7 @@ def main() -> None:
         run = fresh(Path(name) / "run", config)
         results = run / "results"
         while len(rows) < given.kills and time.monotonic() - begin < given.max_seconds:
-            process, after = start(run, *given.target), float(random.uniform(0, given.latest))
+            process, after = start(run, *given.target), float(random.exponential(given.mean))
             try:
                 ended = process.wait(after) == 0
                 assert ended, (run / "log.txt").read_text()[-3000:]
@@ -187,7 +190,7 @@ def main() -> None:
         runs_ended=n_ended,
         runs_equal_to_the_unbroken_one=n_equal,
         orphans_and_locks_left_at_the_end=left,
-        latest_s=given.latest,
+        mean_s=given.mean,
         seconds=round(time.monotonic() - begin, 1),
     )
     if n_equal < n_ended or left or any(row["partial"] for row in rows):

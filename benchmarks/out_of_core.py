@@ -5,7 +5,8 @@
 Size 1 is 1,000,000 cells x 2,000 genes of 10,000 donors with 70,000 variants; cells and donors go with the size, genes
 and variants stay. Cells are OneK1K's as they are, again and again (1,000 genes; the second thousand are those of
 another cell of the same type); donors are mosaics of 1000 Genomes haplotypes (chr2, 310 donors), written as VCF text.
-Training makes a fixed number of steps and passes: what reading costs is asked here, not whether it has converged.
+Training makes a fixed number of steps and passes, and effects are those of a table (a variant a gene): what reading
+costs is asked here, not whether anything has converged.
 
 Writes `out_of_core.csv` (a row a size and verb: CPU and wall seconds, peak RSS of the process in GiB, bytes that it
 wrote), `out_of_core_exponents.csv` (slopes of log CPU and log memory on log size, between the sizes that were
@@ -45,8 +46,8 @@ STAGES = ("prepare", "train expression", "train haplotypes", "train effects", "s
 _ROWS, _SEGMENT = 10_000, 1000
 
 
-def make_cells(source: Path, path: Path, n_cells: int, donors: list[str], seed: int) -> None:
-    """Write real cells, repeated, of each donor as many."""
+def make_cells(source: Path, path: Path, n_cells: int, donors: list[str], seed: int) -> list[str]:
+    """Write real cells, repeated, of each donor as many; the names of the genes."""
     real = ad.read_h5ad(source)
     random = rng.generator(seed, "cells")
     partner = np.arange(real.n_obs)
@@ -66,10 +67,11 @@ def make_cells(source: Path, path: Path, n_cells: int, donors: list[str], seed: 
     shell = ad.AnnData(sparse.csr_matrix((n_cells, len(names)), dtype=np.int32), obs=obs, var=var)
     blocks = (counts[rows[at : at + _ROWS]] for at in range(0, n_cells, _ROWS))
     write_blocks(shell, blocks, path, Provenance("out-of-core benchmark", seed, {}, synthetic=True))
+    return names
 
 
-def make_donors(source: Path, path: Path, donors: list[str], n_variants: int, seed: int) -> None:
-    """Write donors whose haplotypes are copied from real ones, now from this, now from that."""
+def make_donors(source: Path, path: Path, donors: list[str], n_variants: int, seed: int) -> pd.DataFrame:
+    """Write donors whose haplotypes are copied from real ones, now from this, now from that; the common variants."""
     real = read_genotypes(source, policy=GenotypePolicy(min_allele_count=6))
     n_variants = min(n_variants, real.n_variants)
     real = real.subset(variants=np.arange(n_variants))
@@ -87,6 +89,23 @@ def make_donors(source: Path, path: Path, donors: list[str], n_variants: int, se
                 )
 
     write_genotype_blocks(path, real.variants, pd.Index(donors, dtype=object), real.contig_lengths, blocks())
+    frequency = real.allele_frequency()
+    return real.variants[np.minimum(frequency, 1 - frequency) > 0.15]
+
+
+def make_genes(folder: Path, names: list[str], common: pd.DataFrame, seed: int) -> None:
+    """Write where the genes lie, and an effect of one common variant on each."""
+    lead = common.iloc[np.linspace(0, len(common) - 1, len(names)).astype(int)]
+    start = lead["start"].to_numpy() + 1000
+    lines = [
+        f'{contig}\tbenchmark\tgene\t{at + 1}\t{at + 2000}\t.\t+\t.\tgene_id "{name}";'
+        for name, contig, at in zip(names, lead["contig"], start, strict=True)
+    ]
+    (folder / "genes.gtf").write_text("\n".join(lines) + "\n")
+    beta = rng.generator(seed, "effects").normal(0.0, 0.4, len(names))
+    table = {"gene": names, "contig": lead["contig"].to_numpy(), "position": lead["start"].to_numpy() + 1}
+    table |= {"ref": lead["ref"].to_numpy(), "alt": lead["alt"].to_numpy(), "beta": beta, "se": 0.1, "pip": 0.95}
+    pd.DataFrame(table).to_csv(folder / "effects.tsv", sep="\t", index=False)
 
 
 def settings(folder: Path, n_cells: int, n_donors: int, steps: int, states: int) -> dict[str, Any]:
@@ -97,7 +116,7 @@ def settings(folder: Path, n_cells: int, n_donors: int, steps: int, states: int)
         "inputs": {
             "h5ad": str(folder / "cells.h5ad"),
             "vcf": str(folder / "donors.vcf.gz"),
-            "deal": ["genes"],
+            "genes": str(folder / "genes.gtf"),
         },
         "models": {
             "expression": {
@@ -106,12 +125,12 @@ def settings(folder: Path, n_cells: int, n_donors: int, steps: int, states: int)
                 "flow": {**plan, "learning_rate": 0.002, "ema_decay": 0.9, "weight_decay": 0.0},
             },
             "haplotypes": {"n_states": states, "n_passes": 1},
-            "effects": {"window": 50_000, "n_factors": 2, "n_effects": 1, "share": False},
+            "effects": {"method": "table", "prior": {"table": str(folder / "effects.tsv")}},
         },
         "scenario": {
             "name": "out_of_core",
             "population": {"n_donors": n_donors},
-            "effects": {"learned": False, "random": {"share_of_genes": 0.2, "window": 50_000, "min_maf": 0.1}},
+            "effects": {"learned": True},
             "cells": {"n_cells": n_cells},
         },
         "report": {"embedding": "pca"},
@@ -191,8 +210,9 @@ def main() -> None:
             donors = [f"donor{i}" for i in range(n_donors)]
             atlas = asked.data / "expression" / "onek1k_40donors.h5ad"
             panel = asked.data / "genotypes" / "1000g_chr2_edar_yri_chb_fin.vcf.gz"
-            make_cells(atlas, folder / "cells.h5ad", n_cells, donors, asked.seed)
-            make_donors(panel, folder / "donors.vcf.gz", donors, asked.variants, asked.seed)
+            genes = make_cells(atlas, folder / "cells.h5ad", n_cells, donors, asked.seed)
+            common = make_donors(panel, folder / "donors.vcf.gz", donors, asked.variants, asked.seed)
+            make_genes(folder, genes, common, asked.seed)
             made = settings(folder, n_cells, n_donors, asked.steps, asked.states)
             (folder / "run.yaml").write_text(yaml.safe_dump(made))
             for stage in (stage for stage in STAGES if stage in asked.stages):

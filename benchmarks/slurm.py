@@ -1,7 +1,8 @@
 """A real SLURM of one node, the workflow on it, and what the controller says of every job: `slurm.csv`, `slurm.json`.
 
 `python benchmarks/slurm.py --config RUN.yaml`, as root, with Debian's slurm-wlm and munge and the `slurm` extra. The
-test in `tests/cluster` starts its cluster, and reads its jobs, with what is here.
+test in `tests/cluster` starts its cluster, and reads its jobs, with what is here. `--sizes benchmarks/tiny.yaml` takes
+the sizes of models and evaluation from there: whether real inputs get through is asked, not how good the models are.
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import yaml
 from record import write_record
+
+from genesim.provenance.manifest import verify_manifest
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "tests" / "cluster"
@@ -144,9 +149,22 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
 
 
+def placed(config: Path, sizes: Path | None) -> dict[str, Any]:
+    """A run's config that holds from any folder: its inputs' paths count from the project's root."""
+    values = yaml.safe_load(config.read_text())
+    for name in ("h5ad", "vcf", "donors", "genes"):
+        if name in values.get("inputs", {}):
+            values["inputs"][name] = str((ROOT / values["inputs"][name]).resolve())
+    if sizes is not None:
+        smaller = yaml.safe_load(sizes.read_text())
+        values |= {name: smaller[name] for name in ("models", "evaluate", "report")}
+    return {**values, "pathvars": {"results": "results"}}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, default=ROOT / "config" / "demo.yaml")
+    parser.add_argument("--sizes", type=Path, help="config whose models, evaluate and report are taken")
     parser.add_argument("--mode", choices=["squeue", "dbd"], default="squeue")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "slurm.csv")
     given = parser.parse_args()
@@ -156,12 +174,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         polling = ["--slurm-status-command", "sacct"] if mode else []
+        (base / "run.yaml").write_text(yaml.safe_dump(placed(given.config, given.sizes)))
         with cluster(base / "cluster", *mode):
             start = time.monotonic()
-            words = command(base / "run", given.config.resolve(), *polling)
+            words = command(base / "run", base / "run.yaml", *polling)
             subprocess.run(words, cwd=ROOT, env=environment(), check=True)
             wall_s = time.monotonic() - start
             found = jobs()
+        for artefact in (path.parent for path in (base / "run" / "results").rglob("manifest.sha256")):
+            verify_manifest(artefact)
+        page = (base / "run" / "results" / "report.html").stat().st_size
     with open(given.out, "w", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Job)], lineterminator="\n")
         writer.writeheader()
@@ -172,6 +194,8 @@ def main() -> None:
         slurm=shown.stdout.strip(),
         mode=given.mode,
         config=given.config.name,
+        sizes=None if given.sizes is None else given.sizes.name,
+        report_bytes=page,
         wall_s=round(wall_s, 1),
         n_jobs=len(found),
         n_completed=sum(job.state == "COMPLETED" for job in found),
