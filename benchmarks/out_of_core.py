@@ -6,7 +6,7 @@ Size 1 is 1,000,000 cells x 2,000 genes of 10,000 donors with 70,000 variants; c
 and variants stay. Cells are OneK1K's as they are, again and again (1,000 genes; the second thousand are those of
 another cell of the same type); donors are mosaics of 1000 Genomes haplotypes (chr2, 310 donors), written as VCF text.
 Training makes a fixed number of steps and passes, and effects are those of a table (a variant a gene): what reading
-costs is asked here, not whether anything has converged.
+costs is asked here, not whether anything has converged. The evaluation is a small one (500 cells, no attacks).
 
 Writes `out_of_core.csv` (a row a size and verb: CPU and wall seconds, peak RSS of the process in GiB, bytes that it
 wrote), `out_of_core_exponents.csv` (slopes of log CPU and log memory on log size, between the sizes that were
@@ -133,6 +133,7 @@ def settings(folder: Path, n_cells: int, n_donors: int, steps: int, states: int)
             "effects": {"learned": True},
             "cells": {"n_cells": n_cells},
         },
+        "evaluate": {"max_cells": 500, "n_bootstrap": 5, "donor_audit": None, "white_box": False, "linkage": False},
         "report": {"embedding": "pca"},
     }
 
