@@ -1,7 +1,7 @@
 """A real SLURM of one node, the workflow on it, and what the controller says of every job: `slurm.csv`, `slurm.json`.
 
 `python benchmarks/slurm.py --config RUN.yaml`, as root, with Debian's slurm-wlm and munge and the `slurm` extra. The
-test in `tests/cluster` starts its cluster, and reads its jobs, with what is here. `--sizes benchmarks/tiny.yaml` takes
+test in `tests/cluster` starts its cluster, and reads its jobs, with what is here. `--sizes FILE` takes
 the sizes of models and evaluation from there: whether real inputs get through is asked, not how good the models are.
 """
 
