@@ -1,6 +1,6 @@
 """Negative binomial pseudobulk over real genotypes: power and type I error of genesim, tensorQTL and jaxQTL.
 
-    python benchmarks/effect_count_peers.py --data ../shared/data --seeds 0 1 2
+`effects.py` runs it.
 
 Counts of 343 Europeans' pseudobulk (genotypes of GEUVADIS, chr22; rates of OneK1K's genes; NB noise of donors with a
 log2 SD near .5). Half of the genes have 1 to 3 causal variants that explain h2 = .15, half have none. Same covariates
@@ -9,37 +9,32 @@ counts per million, gene by gene turned into normal quantiles. Calls are made at
 
 The peers run in environments of their own (`peers/tensorqtl.txt`, `peers/jaxqtl.txt`), whose Pythons
 `$TENSORQTL_PYTHON` and `$JAXQTL_PYTHON` name; one that is not named is left out, with the reason.
-Writes `effect_count_peers.csv` (seed, who, metric, value) and `.json`.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import anndata as ad
 import numpy as np
 import pandas as pd
-from effect_calibration import WINDOW, CellKind, Panel, plant, read_panel
-from record import write_record
+from effect_calibration import WINDOW, Panel, plant
 from scipy.stats import norm, rankdata
 
 from genesim import rng
 from genesim.config.model import EffectConfig
-from genesim.console import log, setup
+from genesim.console import log
 from genesim.metrics.effects import benjamini_hochberg
 from genesim.models.effects.problem import orthonormal_covariates
 from genesim.models.effects.response import count_response
 from genesim.models.effects.scan import fit_genes
-from genesim.provenance.atomic import atomic_file
 
 PEERS = Path(__file__).parent / "peers"
+N_GENES, PERMUTATIONS = 40, 200
 H2 = 0.15
 DONOR_SD = 0.5
 MOLECULES = 50 * 3000
@@ -108,26 +103,7 @@ def one_seed(panel: Panel, share: np.ndarray, n_genes: int, n_perm: int, seed: i
         yield who, "calls", float(called[who].sum())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--genes", type=int, default=60, help="half of them with effects")
-    parser.add_argument("--permutations", type=int, default=200)
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
-    given = parser.parse_args()
-    setup()
-    panel = read_panel(given.data)
-    share = CellKind.of(ad.read_h5ad(given.data / "expression" / "onek1k_40donors.h5ad")).share
-    rows = [(s, *row) for s in given.seeds for row in one_seed(panel, share, given.genes, given.permutations, s)]
-    table = pd.DataFrame(rows, columns=["seed", "who", "metric", "value"])
-    with atomic_file(given.out) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.5g")
-    settings = {k: str(v) for k, v in vars(given).items() if k not in ("data", "out")}
-    write_record(given.out.with_suffix(".json"), settings=settings)
-    shown = table.groupby(["metric", "who"], sort=False)["value"].agg(["mean", "std"])
-    sys.stdout.write(shown.round(4).to_string() + "\n")
-
-
-if __name__ == "__main__":
-    main()
+def measure(panel: Panel, share: np.ndarray, seeds: list[int]) -> pd.DataFrame:
+    """A row a seed, tool and metric; `share` holds the genes' shares of a real cell type's counts."""
+    rows = [("counts", s, *row) for s in seeds for row in one_seed(panel, share, N_GENES, PERMUTATIONS, s)]
+    return pd.DataFrame(rows, columns=["part", "seed", "who", "metric", "value"])

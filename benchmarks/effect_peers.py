@@ -1,24 +1,19 @@
-"""The cis model beside susieR and tensorQTL: same data in, one table out.
-
-    Rscript -e 'library(susieR)'                  # Debian: r-cran-susier
-    python benchmarks/effect_peers.py --data ../shared/data --seeds 0 1 2
+"""The cis model beside susieR and tensorQTL on the same data; `effects.py` runs it.
 
 - `planted`: 1 to 3 causal variants over the LD of 343 Europeans (GEUVADIS, chr22), h2 .1: genesim and susieR on the
   same arrays, L = 5. Agreement of PIPs and effects, coverage of 95 % credible sets, CPU seconds a gene.
 - `egenes`: GEUVADIS genes at 5 % FDR by genesim's p-value and by tensorQTL's permutations, on real and on shuffled
   donors.
 
-susieR needs `Rscript`; tensorQTL an environment of its own, whose Python `$TENSORQTL_PYTHON` names. A peer that is
-not installed is left out, with the reason. Writes `effect_peers.csv` and `.json`.
+susieR needs `Rscript` (Debian: r-cran-susier); tensorQTL an environment of its own, whose Python `$TENSORQTL_PYTHON`
+names. A peer that is not installed is left out, with the reason.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,12 +22,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pandas as pd
-from effect_calibration import WINDOW, Panel, bulk_response, plant, read_panel
-from record import write_record
+from effect_calibration import WINDOW, Panel, bulk_response, plant
 
 from genesim import rng
 from genesim.config.model import EffectConfig
-from genesim.console import log, setup
+from genesim.console import log
 from genesim.metrics.effects import benjamini_hochberg
 from genesim.models.effects.baselines import susie_coefficients
 from genesim.models.effects.credible import credible_sets
@@ -40,10 +34,10 @@ from genesim.models.effects.learning import learn_mixture
 from genesim.models.effects.problem import orthonormal_covariates
 from genesim.models.effects.scan import batches, build_batch, fit_genes
 from genesim.models.effects.susie import fit_susie, inclusion_probability
-from genesim.provenance.atomic import atomic_file
 
 PEERS = Path(__file__).parent / "peers"
 L = EffectConfig().n_effects
+PLANTED_GENES, PERMUTATIONS = 60, 1000
 Row = tuple[str, str, str, float]
 
 
@@ -147,25 +141,8 @@ def egenes(panel: Panel, n_permutations: int, seed: int) -> Iterator[Row]:
         yield f"egenes, {setting}", "both", "genes at 5 % FDR", float((mine & theirs).sum())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--genes", type=int, default=60, help="with planted effects")
-    parser.add_argument("--permutations", type=int, default=1000)
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
-    given = parser.parse_args()
-    setup()
-    panel = read_panel(given.data)
-    rows = [(seed, *row) for seed in given.seeds for row in planted(panel, given.genes, seed)]
-    rows += [(given.seeds[0], *row) for row in egenes(panel, given.permutations, given.seeds[0])]
-    table = pd.DataFrame(rows, columns=["seed", "part", "who", "metric", "value"])
-    with atomic_file(given.out) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.5g")
-    settings = {k: str(v) for k, v in vars(given).items() if k not in ("data", "out")}
-    write_record(given.out.with_suffix(".json"), settings=settings)
-    sys.stdout.write(table.groupby(["part", "who", "metric"], sort=False)["value"].mean().round(4).to_string() + "\n")
-
-
-if __name__ == "__main__":
-    main()
+def measure(panel: Panel, seeds: list[int]) -> pd.DataFrame:
+    """A row a part, seed, tool and metric."""
+    rows = [(seed, *row) for seed in seeds for row in planted(panel, PLANTED_GENES, seed)]
+    rows += [(seed, *row) for seed in seeds for row in egenes(panel, PERMUTATIONS, seed)]
+    return pd.DataFrame(rows, columns=["seed", "part", "who", "metric", "value"])

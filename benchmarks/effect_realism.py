@@ -1,6 +1,6 @@
 """Does an eQTL mapper find on simulated donors what it finds on real ones? Bulk: GEUVADIS, chr22.
 
-    python benchmarks/effect_realism.py --data ../shared/data --seeds 0 1 2
+`effects.py` runs it.
 
 Half of the donors teach; expression of the other half's genotypes is compared, by one mapper (`EffectModel.fit`).
 - `real`: the other half's own expression, which the simulators should meet. `floor`: the half that taught.
@@ -9,36 +9,29 @@ Half of the donors teach; expression of the other half's genotypes is compared, 
   beside its drawn genetic value. `genesim_credible` draws only effects with a credible set.
 - `splatPop`: its recipe (`splatpop.py`) with means, CVs, effects and share of eGenes of the teaching half.
 - `null`: `real` with genotypes given to other donors.
-
-Writes `effect_realism.csv` (seed, cohort, metric, value) and `.json`.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
-from effect_calibration import WINDOW, Panel, read_panel
-from record import write_record
+from effect_calibration import WINDOW, Panel
 from splatpop import SplatPop
 
 from genesim import rng
 from genesim.config.base import parse
 from genesim.config.effects import EffectsScenario
 from genesim.config.model import EffectConfig
-from genesim.console import setup
 from genesim.data.genotypes import Genotypes
 from genesim.estimators.effects import EffectModel
 from genesim.metrics.eqtl import storey_pi1, weighted_quantiles
-from genesim.provenance.atomic import atomic_file
 from genesim.simulate.effects import log2_fold_changes, plant_effects
 
+N_GENES = 600
 Row = tuple[str, str, float]
 LEVELS = np.array([0.25, 0.5, 0.75, 0.9])
 
@@ -116,24 +109,7 @@ def one_seed(panel: Panel, n_genes: int, seed: int) -> Iterator[Row]:
     yield from summary("splatPop", fit(made, tested, genes), made)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--genes", type=int, default=600)
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
-    given = parser.parse_args()
-    setup()
-    panel = read_panel(given.data)
-    rows = [(seed, *row) for seed in given.seeds for row in one_seed(panel, given.genes, seed)]
-    table = pd.DataFrame(rows, columns=["seed", "cohort", "metric", "value"])
-    with atomic_file(given.out) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.5g")
-    settings = {k: str(v) for k, v in vars(given).items() if k not in ("data", "out")}
-    write_record(given.out.with_suffix(".json"), settings=settings)
-    shown = table.pivot_table(index="metric", columns="cohort", values="value", sort=False)
-    sys.stdout.write(shown.round(3).to_string() + "\n")
-
-
-if __name__ == "__main__":
-    main()
+def measure(panel: Panel, seeds: list[int]) -> pd.DataFrame:
+    """A row a seed, cohort and metric."""
+    rows = [("realism", seed, *row) for seed in seeds for row in one_seed(panel, N_GENES, seed)]
+    return pd.DataFrame(rows, columns=["part", "seed", "who", "metric", "value"])

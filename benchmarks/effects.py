@@ -1,14 +1,22 @@
-"""cis prediction of held-out donors' expression (GEUVADIS, chr22): SuSiE beside its baselines and the null.
+"""Effects of variants and all their peers in one run (GEUVADIS, chr22).
 
-    python benchmarks/effects.py --data ../shared/data --genes 120 --seeds 0 1 2
+    export TENSORQTL_PYTHON=~/tensorqtl/bin/python JAXQTL_PYTHON=~/jaxqtl/bin/python
+    python benchmarks/effects.py --data ../shared/data --seeds 0 1 2
 
-R2 = 1 - SSE/SST over held-out donors of 5 folds, per gene, then the mean over genes. Expression is log2 RPKM;
+`--parts` takes some of:
+- `held_out`: expression of held-out donors by SuSiE, elastic net (PrediXcan), ridge, top variant (below);
+- `finemap`: credible sets beside susieR's, genes at 5 % FDR beside tensorQTL's (`effect_peers.py`);
+- `counts`: power on negative binomial counts beside tensorQTL and jaxQTL (`effect_count_peers.py`);
+- `realism`: what a mapper finds on simulated donors, beside splatPop's recipe (`effect_realism.py`).
+
+Held out: R2 = 1 - SSE/SST over held-out donors of 5 folds, per gene, then the mean over genes. Expression is log2 RPKM;
 three genotype PCs and `--factors` hidden factors are fitted in the training donors only, and SST is taken
 about the training mean. SuSiE's priors (sizes, distances to the TSS) are learned from the training donors of all
 genes drawn (compilation counts in `learn_cpu_s_per_gene`). `susie_flat` knows no distances, as the baselines do.
-`shuffled` is SuSiE with the donors of the genotypes permuted. A seed decides the genes and the folds. Writes
-`effects.csv` (a row a model and seed, and one over the distinct genes of all seeds) and `effects.json` (command,
-settings, versions).
+`shuffled` is SuSiE with the donors of the genotypes permuted. A seed decides the genes and the folds.
+
+Writes `effects.csv` (held out: a row a model and seed, one over the distinct genes of all seeds), `effects_peers.csv`
+(the other parts: part, seed, who, metric, value) and `effects.json` (command, settings, versions).
 """
 
 from __future__ import annotations
@@ -22,10 +30,14 @@ from functools import partial
 from pathlib import Path
 
 import anndata as ad
+import effect_count_peers
+import effect_peers
+import effect_realism
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from effect_calibration import CellKind, read_panel
 from record import write_record
 
 from genesim import rng
@@ -48,6 +60,7 @@ N_FOLDS = 5
 DosageOf = Callable[[np.ndarray], np.ndarray]
 BASELINES = ("effects", "baseline")
 SUSIE = ("susie", "susie_flat", "shuffled")
+PARTS = ("held_out", "finemap", "counts", "realism")
 
 
 def elastic_net(problem: EffectProblem, n_genes: int) -> np.ndarray:
@@ -208,10 +221,28 @@ def summary(found: pd.DataFrame, seed: str) -> pd.DataFrame:
     ).reindex(list(dict.fromkeys(found["model"])))
 
 
+def peers(data: Path, parts: list[str], seeds: list[int]) -> pd.DataFrame:
+    """The parts beside `held_out`."""
+    panel = read_panel(data)
+
+    def counts() -> pd.DataFrame:
+        share = CellKind.of(ad.read_h5ad(data / "expression" / "onek1k_40donors.h5ad")).share
+        return effect_count_peers.measure(panel, share, seeds)
+
+    measures: dict[str, Callable[[], pd.DataFrame]] = {
+        "finemap": lambda: effect_peers.measure(panel, seeds),
+        "counts": counts,
+        "realism": lambda: effect_realism.measure(panel, seeds),
+    }
+    found = [measures[part]() for part in parts]
+    return pd.concat(found, ignore_index=True)[["part", "seed", "who", "metric", "value"]]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--genes", type=int, default=120)
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
+    parser.add_argument("--genes", type=int, default=100, help="of a seed, held out")
     parser.add_argument("--factors", type=int, default=25)
     parser.add_argument("--window", type=int, default=500_000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -219,15 +250,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
     given = parser.parse_args()
     setup()
-    wanted = list(dict.fromkeys([*given.models, "susie"]))
-    parts = [run(given.data, given.genes, given.factors, given.window, seed, wanted) for seed in given.seeds]
-    tables = [summary(part, str(seed)) for seed, part in zip(given.seeds, parts, strict=True)]
-    table = pd.concat([*tables, summary(pd.concat(parts), "all")]).reset_index()
-    with atomic_file(given.out) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.5f")
+    if "held_out" in given.parts:
+        wanted = list(dict.fromkeys([*given.models, "susie"]))
+        parts = [run(given.data, given.genes, given.factors, given.window, seed, wanted) for seed in given.seeds]
+        tables = [summary(part, str(seed)) for seed, part in zip(given.seeds, parts, strict=True)]
+        table = pd.concat([*tables, summary(pd.concat(parts), "all")]).reset_index()
+        with atomic_file(given.out) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.5f")
+        sys.stdout.write(table.to_string(index=False) + "\n")
+    others = [part for part in given.parts if part != "held_out"]
+    if others:
+        found = peers(given.data, others, given.seeds)
+        with atomic_file(given.out.with_name(f"{given.out.stem}_peers.csv")) as temporary:
+            found.to_csv(temporary, index=False, float_format="%.5g")
+        shown = found.groupby(["part", "metric", "who"], sort=False)["value"].agg(["mean", "std"])
+        sys.stdout.write(shown.round(4).to_string() + "\n")
     settings = {k: str(v) for k, v in vars(given).items() if k not in ("data", "out")}
     write_record(given.out.with_suffix(".json"), settings=settings)
-    sys.stdout.write(table.to_string(index=False) + "\n")
 
 
 if __name__ == "__main__":
