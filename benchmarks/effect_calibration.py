@@ -152,7 +152,7 @@ def planted(panel: Panel, n_genes: int, seed: int) -> Iterator[Row]:
         at = np.isin(fit.gene.astype(np.int64) << 32 | fit.variant, [g << 32 | v for g, v in causal])
         at &= fit.credible_set > 0
         truth = np.array([effects[g][v] for g, v in zip(fit.gene[at], fit.variant[at], strict=True)])
-        half = 1.645 * fit.sd[at]
+        half = 1.645 * fit.spread[at]
         inside = _inside(fit.mean[at] - half, fit.mean[at] + half, truth)
         yield "planted", setting, "90 % intervals of effects", float(inside.mean()), int(at.sum())
         # Two effects in one stretch of LD can come out as one, of both sizes.

@@ -61,6 +61,9 @@ def combine_sizes(
     other = 1 / s**2
     new_mean = np.where(use, (own * mean + other * b) / (own + other), mean)
     new_sd = np.where(use, (own + other) ** -0.5, sd)
+    # What other effects leave unsure moves the fit's own estimate, and the mean by that estimate's weight.
+    others = np.maximum(posterior.spread.astype(np.float64) ** 2 - sd**2, 0.0)
+    new_spread = np.sqrt(new_sd**2 + others * (new_sd / np.where(use, sd, 1.0)) ** 4 * use + others * ~use)
     dtype = posterior.mean.dtype
     # The probability that the type has the effect stays; its sign follows the new size.
     has = posterior.positive + posterior.negative
@@ -69,6 +72,7 @@ def combine_sizes(
         posterior,
         mean=new_mean.astype(dtype),
         sd=new_sd.astype(dtype),
+        spread=new_spread.astype(dtype),
         positive=np.where(use, has * up, posterior.positive).astype(dtype),
         negative=np.where(use, has * (1 - up), posterior.negative).astype(dtype),
     )

@@ -23,6 +23,8 @@ class EffectPosterior:
         positive, negative: Probabilities of the size's sign, given that it sits there; together below 1 where
             other types may have the effect and this one not. By default those of N(mean, sd^2).
         z: Estimate over standard error at the variant, of what the gene's other effects leave.
+        spread: Standard deviation of the size with what the gene's other effects leave unsure (`spread`); `sd` takes
+            them for known, as sums over independent effects (genetic values, draws) need it. By default `sd`.
         per_copy: log2 units a copy for one unit a scaled column; with z, what joint draws need (`draws`).
     Genes:
         p_value: Of any association (largest correlation against permuted donors); NaN without variants.
@@ -57,12 +59,15 @@ class EffectPosterior:
     negative: np.ndarray = field(default_factory=lambda: _NONE)
     z: np.ndarray = field(default_factory=lambda: _NONE)
     per_copy: np.ndarray = field(default_factory=lambda: _NONE)
+    spread: np.ndarray = field(default_factory=lambda: _NONE)
 
     def __post_init__(self) -> None:
         if len(self.positive) != len(self.mean):
             above = ndtr(self.mean / np.maximum(self.sd, 1e-12))
             object.__setattr__(self, "positive", above)
             object.__setattr__(self, "negative", 1 - above)
+        if len(self.spread) != len(self.sd):
+            object.__setattr__(self, "spread", self.sd)
 
     def to_dict(self) -> dict[str, np.ndarray]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -80,7 +85,7 @@ def marginal_effects(posterior: EffectPosterior) -> dict[str, np.ndarray]:
     """Per gene and variant: PIP in this type, mean and sd of the total effect, credible set, local false sign rate.
 
     Effects are independent in the approximate posterior, so the variance of their sum is the sum of
-    alpha (sd^2 + mean^2) - (alpha mean)^2. The lowest set number wins where sets overlap;
+    alpha (spread^2 + mean^2) - (alpha mean)^2. The lowest set number wins where sets overlap;
     `lfsr` is that of the gene's effect which likeliest sits there.
     """
     key = posterior.gene.astype(np.int64) << 32 | posterior.variant.astype(np.int64)
@@ -90,7 +95,7 @@ def marginal_effects(posterior: EffectPosterior) -> dict[str, np.ndarray]:
     # An effect that other types have may be absent here.
     here = a * np.minimum(posterior.positive + posterior.negative, 1.0)
     absent = np.bincount(inverse, np.log1p(-np.minimum(here, 1 - 1e-12)), n)
-    variance = np.bincount(inverse, a * (posterior.sd.astype(np.float64) ** 2 + m**2) - (a * m) ** 2, n)
+    variance = np.bincount(inverse, a * (posterior.spread.astype(np.float64) ** 2 + m**2) - (a * m) ** 2, n)
     number = np.full(n, np.iinfo(np.int32).max)
     inside = posterior.credible_set > 0
     np.minimum.at(number, inverse[inside], posterior.credible_set[inside])

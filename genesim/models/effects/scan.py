@@ -22,6 +22,7 @@ from genesim.models.effects.mixture import EffectMixture
 from genesim.models.effects.permutation import gene_p_values, permutations
 from genesim.models.effects.posterior import EffectPosterior
 from genesim.models.effects.problem import EffectProblem, make_problem
+from genesim.models.effects.spread import spread_of_sizes
 from genesim.models.effects.susie import SusiePosterior, fit_susie
 
 # Plausible variants of an effect: the fewest that hold this mass.
@@ -214,7 +215,7 @@ class _Collector:
                     np.where(np.isin(kept, inside) & types[:, None], number, 0),
                 )
             )
-        self.rows[gene] = rows
+        self.rows[gene] = [(*row, spread) for row, spread in zip(rows, _spreads(problem, window, rows), strict=True)]
 
     def posteriors(self) -> list[EffectPosterior]:
         """One a type; their rows are common: the same effects at the same variants."""
@@ -231,7 +232,7 @@ class _Collector:
             "alpha": column(3, np.float32),
         }
         tests = ("p_value", "top_variant", "top_slope", "residual_sd", "n_donors", "n_variants", "n_sets")
-        sizes = ("mean", "sd", "positive", "negative", "z", "per_copy", "credible_set")
+        sizes = ("mean", "sd", "positive", "negative", "z", "per_copy", "credible_set", "spread")
         facts = ("gene", "number", "coverage", "purity", "log_bayes_factor")
         types = []
         for c, found in enumerate(self.sets):
@@ -250,6 +251,19 @@ class _Collector:
 
     def shared(self, mixture: EffectMixture) -> SharedPrior:
         return SharedPrior(**mixture.to_dict(), unit=self.unit, precision=self.precision, inverse=self.inverse)
+
+
+def _spreads(problem: EffectProblem, window: np.ndarray, rows: list[tuple[Any, ...]]) -> list[np.ndarray]:
+    """`spread` of each effect's rows [type, row], log2 units a copy; `rows` are those of `_Collector.add`."""
+    if not rows:
+        return []
+    variant = np.searchsorted(window, np.concatenate([row[1] for row in rows]))
+    effect = np.repeat([row[0] for row in rows], [len(row[1]) for row in rows])
+    alpha = np.concatenate([row[2] for row in rows])
+    mean, sd, per_copy = (np.concatenate([row[i] for row in rows], axis=1) for i in (3, 4, 8))
+    types = zip(problem.genotype, problem.dof, mean / per_copy, sd / per_copy, strict=True)
+    found = np.stack([spread_of_sizes(x, float(dof), variant, effect, alpha, m, s) for x, dof, m, s in types])
+    return np.split(found * per_copy, np.cumsum([len(row[1]) for row in rows])[:-1], axis=1)
 
 
 def _scales(scale: np.ndarray, seen: np.ndarray) -> np.ndarray:
