@@ -154,11 +154,19 @@ def _whole(
         "n_cells_read": int(counts.shape[0]),
         "n_cells_without_counts": int((~kept).sum()),
         "n_genes": int(counts.shape[1]),
-        "n_genes_without_counts": int((counts.getnnz(axis=0) == 0).sum()),
+        "n_genes_without_counts": int((~_seen_genes(counts)).sum()),
     }
     counts = counts if kept.all() else counts[kept]
     total = np.asarray(counts.sum(axis=1)).ravel()
     return Cells(_kept_rows(obs, kept), plain_frame(var), counts, total), report
+
+
+def _seen_genes(counts: sparse.csr_matrix) -> np.ndarray:
+    """Whether any cell has a count, bool [gene]; `getnnz(axis=0)` would copy all indices as 64-bit integers."""
+    seen = np.zeros(counts.shape[1], bool)
+    for first in range(0, counts.nnz, 2**22):
+        seen[counts.indices[first : first + 2**22]] = True
+    return seen
 
 
 def _left_on_disk(source: _Source, name: str, where: str, obs: pd.DataFrame, var: pd.DataFrame) -> Cells:

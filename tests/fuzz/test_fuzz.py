@@ -71,3 +71,12 @@ def test_a_changed_byte_in_a_gzip_is_damage(name: str, at: int, tmp_path: Path) 
     changed[at] ^= 0xFF
     with pytest.raises(InputError):
         TARGETS[name](bytes(changed), tmp_path)
+
+
+def test_a_first_record_without_a_contig_is_refused(tmp_path: Path) -> None:
+    """The reader took its empty name for the one before the first."""
+    seed = TARGETS["vcf_plain"].seed
+    at = seed.index(b"\n22\t") + 1
+    changed = seed[:at] + seed[at:].removeprefix(b"22")
+    with pytest.raises(InputError, match="name that is empty"):
+        TARGETS["vcf_plain"](changed, tmp_path)

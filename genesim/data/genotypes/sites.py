@@ -58,7 +58,7 @@ class SiteFilter:
         self._lengths = lengths
         self._where = where
         self._sort = sort
-        self._raw = b""
+        self._raw: bytes | None = None  # no record yet: an empty name is no contig
         self._contig = ""
         self._position = 0
         self._finished: set[bytes] = set()
