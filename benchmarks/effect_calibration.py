@@ -7,7 +7,8 @@ Genotypes are those of 343 Europeans (GEUVADIS, chr22); windows are +-500 kb abo
 - `planted`: log2 expression with 1 to 3 causal variants that explain h2 of its variance, anywhere in the window or
   near the TSS, and genes without any. Priors, that of distances too, are learned as `EffectModel` learns them.
   Coverage of 95 % credible sets, 90 % intervals of the effect (in sets that hold a causal variant, at that
-  variant) and of donors' genetic values, PIPs in ten bins, slopes. `naive` takes the top variant for the causal one
+  variant), of the table's total effect at every variant of a set, and of donors' genetic values, PIPs in ten bins,
+  slopes. `naive` takes the top variant for the causal one
   and its least-squares interval for the truth: what a wrong model looks like on the same scale.
 - `type_one`: p-values of genes whose donors were shuffled, on real bulk expression and on OneK1K's cells (40
   donors, each given the genotypes of a random European, genes put at random chr22 positions).
@@ -158,6 +159,11 @@ def planted(panel: Panel, n_genes: int, seed: int) -> Iterator[Row]:
         # Two effects in one stretch of LD can come out as one, of both sizes.
         alone = np.array([len(effects[g]) == 1 for g in fit.gene[at]])
         yield "planted", setting, "90 % intervals of lone effects", float(inside[alone].mean()), int(alone.sum())
+        # What `EffectModel.table` says of every variant of a credible set, most of which have no effect.
+        told = found["credible_set"] > 0
+        truth = np.array([effects[g].get(v, 0.0) for g, v in zip(found["gene"][told], found["variant"][told])])
+        inside = abs(found["mean"][told] - truth) <= 1.645 * found["sd"][told]
+        yield "planted", setting, "90 % intervals of the table", float(inside.mean()), int(told.sum())
         mean, sd = genetic_values(fit, panel.dosage[:, rows], panel.dosage[:, rows].mean(1))
         inside = _inside(mean - 1.645 * sd, mean + 1.645 * sd, value)[has_set]
         yield "planted", setting, "90 % intervals of genetic values", float(inside.mean()), inside.size
