@@ -28,14 +28,20 @@ from genesim import rng
 from genesim.config.evaluate import EvaluateConfig
 from genesim.config.model import ExpressionConfig
 from genesim.evaluate.catalog import EXPRESSION
-from genesim.evaluate.copying import copying_scores
+from genesim.evaluate.copying import compare_copying
 from genesim.evaluate.expression import compare_expression
 from genesim.evaluate.score import Score
 
 METRIC_SOURCES = (
     "metrics/expression.py",
+    "metrics/cell_sums.py",
+    "metrics/copies.py",
     "metrics/distribution.py",
+    "metrics/downstream.py",
+    "evaluate/cells.py",
     "evaluate/expression.py",
+    "evaluate/expression_hand.py",
+    "evaluate/expression_sums.py",
     "evaluate/copying.py",
     "config/evaluate.py",
 )
@@ -145,7 +151,7 @@ def scores(case: Case, counts: sparse.csr_matrix, config: EvaluateConfig) -> dic
         config=config,
     )
     # Copies are looked for in all training cells.
-    copies = copying_scores(case.counts("test"), counts, case.counts("train"), None, "", case.seed, config)
+    copies = compare_copying(case.counts("test"), counts, case.counts("train"), None, "", case.seed, config)
     return found | {score.metric: score.value for score in copies} | {"n_cells": len(rows)}
 
 

@@ -47,7 +47,7 @@ from scipy import sparse
 from genesim import rng
 from genesim.config.evaluate import EvaluateConfig
 from genesim.evaluate.catalog import EXPRESSION
-from genesim.evaluate.copying import copying_scores
+from genesim.evaluate.copying import compare_copying
 
 DATASETS = ("onek1k", "papalexi", "kang_2000")
 RUNGS = ("real", "model", "copula", "independent", "poisson", "mean_only", "shuffled_genes", "memoriser")
@@ -117,7 +117,7 @@ def scored(cache: Path, case: Case, rung: str, counts: sparse.csr_matrix, config
             held = case.counts("test")
             rows = rng.generator(case.seed, "benchmark", "ladder halves").permutation(held.shape[0])
             one, other = (held[np.sort(part)] for part in (rows[::2], rows[1::2]))
-            copies = copying_scores(one, other, case.counts("train"), None, "", case.seed, config)
+            copies = compare_copying(one, other, case.counts("train"), None, "", case.seed, config)
             found |= {score.metric: score.value for score in copies}
         cache.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({name: float(found[name]) for name in (*HEADLINE, *COPYING)}))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from genesim.estimators.perturbation import PerturbationModel as PerturbationModel
     from genesim.pipeline.benchmark import make_benchmark as make_benchmark
     from genesim.pipeline.benchmark import score_benchmark as score_benchmark
-    from genesim.pipeline.evaluate import evaluate as evaluate
+    from genesim.pipeline.evaluate_cells import evaluate as evaluate
     from genesim.pipeline.linkage import audit_linkage as audit_linkage
     from genesim.pipeline.load import load as load
     from genesim.pipeline.person import PersonPrediction as PersonPrediction
@@ -95,7 +95,7 @@ _HOMES = {
     "Models": "genesim.pipeline.simulate",
     "simulate_person": "genesim.pipeline.person",
     "PersonPrediction": "genesim.pipeline.person",
-    "evaluate": "genesim.pipeline.evaluate",
+    "evaluate": "genesim.pipeline.evaluate_cells",
     "audit_privacy": "genesim.pipeline.privacy",
     "audit_linkage": "genesim.pipeline.linkage",
     "evaluate_perturbations": "genesim.pipeline.perturbation",

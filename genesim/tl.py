@@ -4,7 +4,7 @@ from genesim.estimators.effects import EffectModel
 from genesim.estimators.expression import ExpressionModel
 from genesim.estimators.haplotypes import HaplotypeModel
 from genesim.estimators.perturbation import PerturbationModel
-from genesim.pipeline.evaluate import evaluate
+from genesim.pipeline.evaluate_cells import evaluate
 from genesim.pipeline.simulate import simulate
 
 __all__ = ["EffectModel", "ExpressionModel", "HaplotypeModel", "PerturbationModel", "evaluate", "simulate"]

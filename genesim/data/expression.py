@@ -112,6 +112,7 @@ def open_expression(
     batch_key: str | None = None,
     covariate_keys: Sequence[str] = (),
     stream: bool | None = None,
+    stream_bytes: int = STREAM_BYTES,
     max_bytes: int | None = None,
 ) -> Iterator[Cells]:
     """Check integer counts, reading them whole or leaving them on disk; the file is open as long as the context.
@@ -122,8 +123,9 @@ def open_expression(
         labels_key: Column of obs with cell types or other labels.
         batch_key: Column of obs with experimental batches.
         covariate_keys: Other columns of obs that must be complete.
-        stream: Whether counts stay on disk; None leaves those there that would take more than `STREAM_BYTES`,
+        stream: Whether counts stay on disk; None leaves those there that would take more than `stream_bytes`,
             where the file can be read by cells.
+        stream_bytes: Memory.
         max_bytes: Most memory to use; None takes 90 % of what is available.
 
     Raises:
@@ -134,7 +136,7 @@ def open_expression(
         name, where, obs, var = _tables(source, layer, None, labels_key, batch_key, covariate_keys)
         if stream is None:
             node = source.nodes[name]
-            stream = reads_by_rows(node) and load_bytes(node, where) > STREAM_BYTES
+            stream = reads_by_rows(node) and load_bytes(node, where) > stream_bytes
         if stream:
             yield _left_on_disk(source, name, where, obs, var)
         else:

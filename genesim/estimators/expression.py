@@ -211,6 +211,16 @@ class ExpressionModel:
         cells.uns["genesim"] = provenance_uns(self._drawn(n, obs, seed))
         return cells
 
+    def sample_blocks(
+        self, n: int, obs: Mapping[str, Any] | pd.DataFrame | None = None, seed: int = 0
+    ) -> Iterator[sparse.csr_matrix]:
+        """The counts of `sample`, some hundred cells at a time.
+
+        Raises:
+            ConditionError: An unknown level or column, or a frame of another length.
+        """
+        return self._blocks(self._wanted(n, obs, seed), seed)
+
     def write_sample(
         self,
         path: str | os.PathLike[str],

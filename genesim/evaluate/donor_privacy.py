@@ -19,7 +19,7 @@ from genesim.evaluate.donor_attacks import ATTACKS, BLACK_BOX, DonorCells, Judge
 from genesim.evaluate.donor_controls import resampled
 from genesim.evaluate.donor_groups import group_attacks
 from genesim.evaluate.donor_records import AttackRow, Control, CopyCheck, DonorAudit, verdict_of
-from genesim.metrics.expression import exact_copies
+from genesim.metrics.copies import exact_copies
 from genesim.metrics.interval import Interval
 from genesim.metrics.membership import (
     FPR,

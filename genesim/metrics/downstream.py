@@ -28,19 +28,37 @@ def marker_statistics(
     Raises:
         InputError: A wanted type, or its complement, has fewer than two cells.
     """
-    n = np.bincount(labels, minlength=int(wanted.max()) + 1)[wanted].astype(np.float64)
-    if n.min() < 2 or len(labels) - n.max() < 2:
-        raise InputError("a cell type has fewer than two cells inside or outside", where="markers")
+    n = np.bincount(labels, minlength=int(wanted.max()) + 1)[wanted]
     one_hot = sparse.csr_matrix((labels[None, :] == wanted[:, None]).astype(np.float64))
-    sums = [np.asarray((one_hot @ m).todense()) for m in (log, log.multiply(log).tocsr())]
-    total = [np.asarray(m.sum(0)).ravel() for m in (log, log.multiply(log))]
+    both = log, log.multiply(log).tocsr()
+    inside = [np.asarray((one_hot @ m).todense()) for m in both]
+    total = [np.asarray(m.sum(0)).ravel() for m in both]
+    return marker_statistics_of_sums(inside[0], inside[1], n, total[0], total[1], len(labels))
+
+
+def marker_statistics_of_sums(
+    log: Float[np.ndarray, "label gene"],
+    square: Float[np.ndarray, "label gene"],
+    n_inside: Int[np.ndarray, " label"],
+    log_everywhere: Float[np.ndarray, " gene"],
+    square_everywhere: Float[np.ndarray, " gene"],
+    n: int,
+) -> Float[np.ndarray, "label gene"]:
+    """`marker_statistics` from sums of log-normalised expression and its squares: each type's, and over all `n` cells.
+
+    Raises:
+        InputError: A type, or its complement, has fewer than two cells.
+    """
+    size = np.asarray(n_inside, np.float64)
+    if size.min() < 2 or n - size.max() < 2:
+        raise InputError("a cell type has fewer than two cells inside or outside", where="markers")
 
     def moments(first: np.ndarray, second: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean = first / count
         return mean, np.maximum(second - count * mean**2, 0) / (count - 1) / count
 
-    inside = moments(sums[0], sums[1], n[:, None])
-    outside = moments(total[0] - sums[0], total[1] - sums[1], (len(labels) - n)[:, None])
+    inside = moments(log, square, size[:, None])
+    outside = moments(log_everywhere - log, square_everywhere - square, (n - size)[:, None])
     error = np.sqrt(inside[1] + outside[1])
     return np.where(error > 0, (inside[0] - outside[0]) / np.maximum(error, 1e-300), 0.0)
 

@@ -172,10 +172,22 @@ def log_fold_changes(
     matrix.data *= np.repeat(TARGET_SUM / np.where(total > 0, total, 1.0), np.diff(matrix.indptr))
     one_hot = sparse.csr_matrix((labels[None, :] == wanted[:, None]).astype(np.float64))
     inside = np.asarray((one_hot @ matrix).todense())
-    n = np.asarray(one_hot.sum(axis=1))
-    rest = np.asarray(matrix.sum(axis=0)).ravel() - inside
-    n_rest = np.maximum(len(labels) - n, 1)
-    return np.log2((inside / np.maximum(n, 1) + pseudocount) / (rest / n_rest + pseudocount))
+    n = np.asarray(one_hot.sum(axis=1)).ravel()
+    return fold_changes_of_sums(inside, n, np.asarray(matrix.sum(axis=0)).ravel(), len(labels), pseudocount)
+
+
+def fold_changes_of_sums(
+    inside: Float[np.ndarray, "label gene"],
+    n_inside: Int[np.ndarray, " label"],
+    everywhere: Float[np.ndarray, " gene"],
+    n: int,
+    pseudocount: float = 0.5,
+) -> Float[np.ndarray, "label gene"]:
+    """`log_fold_changes` from the sums of counts per 10,000 over each type's cells, and over all `n` cells."""
+    size = np.asarray(n_inside, np.float64)[:, None]
+    rest = everywhere - inside
+    n_rest = np.maximum(n - size, 1)
+    return np.log2((inside / np.maximum(size, 1) + pseudocount) / (rest / n_rest + pseudocount))
 
 
 def slope(real: np.ndarray, simulated: np.ndarray) -> float:
@@ -223,25 +235,3 @@ def train_on_one_test_on_other(
 def balanced_accuracy(right: Bool[np.ndarray, " cell"], labels: Int[np.ndarray, " cell"]) -> float:
     """Mean over types of the share of their cells that are labelled rightly."""
     return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
-
-
-def exact_copies(simulated: Matrix, train: Matrix, min_detected: int = 5) -> Bool[np.ndarray, " cell"]:
-    """Which simulated cells have exactly the counts of some training cell.
-
-    Cells with fewer than `min_detected` genes are not called copies: they coincide by chance.
-    """
-
-    def rows(counts: Matrix) -> list[bytes]:
-        matrix = _csr(counts).astype(np.int64, copy=True)
-        matrix.sum_duplicates()
-        matrix.eliminate_zeros()
-        bounds = zip(matrix.indptr[:-1], matrix.indptr[1:])
-        return [
-            matrix.indices[a:b].astype(np.int64).tobytes() + matrix.data[a:b].tobytes()
-            if b - a >= min_detected
-            else b""
-            for a, b in bounds
-        ]
-
-    known = set(rows(train)) - {b""}
-    return np.array([row in known for row in rows(simulated)])

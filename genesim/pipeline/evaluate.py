@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anndata as ad
 import numpy as np
@@ -15,23 +16,34 @@ import pandas as pd
 from genesim import rng
 from genesim.config.evaluate import DonorAuditConfig, EvaluateConfig
 from genesim.config.inputs import GenotypePolicy
-from genesim.config.model import EffectConfig, ExpressionConfig, HaplotypeConfig
+from genesim.config.model import EffectConfig, HaplotypeConfig
 from genesim.console import log
 from genesim.data.cohort import Cohort, load_cohort
-from genesim.data.expression import read_expression
+from genesim.data.expression import Cells, open_expression, read_expression
 from genesim.data.genotypes import Genotypes, read_genotypes
 from genesim.data.genotypes.record import ABSENT
 from genesim.data.ploidy import kind_of
 from genesim.data.write import write_csv, write_parquet
-from genesim.errors import InputError, JoinError
+from genesim.errors import InputError
 from genesim.estimators.effects import EffectModel
 from genesim.estimators.expression import ExpressionModel
 from genesim.estimators.haplotypes import HaplotypeModel
 from genesim.evaluate.effects import GeneEffects, evaluate_effects, planted_and_estimated
-from genesim.evaluate.expression import evaluate_expression
 from genesim.evaluate.haplotypes import evaluate_haplotypes
 from genesim.evaluate.score import Score, ScoreTable
 from genesim.models.effects.units import slope_from_afc
+from genesim.pipeline.evaluate_cells import (
+    HAND_CELLS,
+    STREAM_BYTES,
+    capped_rows,
+    cells_of,
+    in_memory,
+    is_large,
+    score_cells,
+    select,
+)
+from genesim.pipeline.evaluate_cells import at_mix as at_mix
+from genesim.pipeline.evaluate_cells import evaluate as evaluate
 from genesim.pipeline.linkage_controls import linkage_of_run
 from genesim.pipeline.privacy import audit_privacy
 from genesim.pipeline.relatives import held_out_relatives
@@ -40,82 +52,9 @@ from genesim.provenance.manifest import verify_manifest
 from genesim.provenance.record import Provenance, hash_input
 from genesim.simulate.effects import ALL_TYPES
 
+SIDES: tuple[Literal["test", "train"], ...] = ("test", "train")
 _NULL_GENES_A_GENE = 1
 """Genes without an effect that are scored for each gene with one: they show false discoveries."""
-
-
-def _labels(cells: ad.AnnData, key: str | None) -> np.ndarray | None:
-    return None if key is None else cells.obs[key].astype(str).to_numpy()
-
-
-def at_mix(cells: ad.AnnData, real: ad.AnnData, key: str | None, seed: int) -> ad.AnnData:
-    """The largest draw of `cells` that has the mix of cell types of `real`, so that the mix is not what is scored."""
-    if key is None:
-        return cells
-    share = real.obs[key].astype(str).value_counts(normalize=True)
-    label = cells.obs[key].astype(str).to_numpy()
-    have = pd.Series(label).value_counts().reindex(share.index).fillna(0)
-    if (have == 0).all():
-        raise JoinError(f"no cell type of {key!r} is shared", where="evaluate", remedy="check labels_key")
-    present = have > 0
-    n = int((have[present] / share[present]).min())
-    stream = rng.generator(seed, "evaluate", "mix")
-    rows = [
-        stream.choice(np.flatnonzero(label == name), int(share[name] * n), replace=False)
-        for name in share.index[present]
-    ]
-    return cells[np.sort(np.concatenate(rows))].copy()
-
-
-def evaluate(
-    real: ad.AnnData | str | Path,
-    simulated: ad.AnnData | str | Path,
-    train: ad.AnnData | str | Path | None = None,
-    labels_key: str | None = None,
-    *,
-    config: EvaluateConfig | None = None,
-    seed: int = 0,
-) -> ScoreTable:
-    """Score simulated cells against held-out real ones.
-
-    Args:
-        real: Held-out real cells.
-        simulated: Simulated cells with the same genes.
-        train: Real training cells; they give the floor and train the null (independent NB per label).
-            Without them one half of `real` against the other is the floor, and `real` trains the null.
-        labels_key: Column of obs with cell types.
-    """
-    parts = [read_expression(real, labels_key=labels_key), read_expression(simulated, labels_key=labels_key)]
-    test, made = parts[0], parts[1]
-    fitted_on = test if train is None else read_expression(train, labels_key=labels_key)
-    absent = test.var_names.difference(made.var_names)
-    if len(absent):
-        raise JoinError(
-            f"{len(absent)} genes of the real cells are not simulated, the first is {absent[0]!r}",
-            where="evaluate",
-            remedy="compare cells of the same genes",
-        )
-    made = at_mix(made[:, test.var_names].copy(), test, labels_key, seed)
-    null_model = ExpressionModel.fit(
-        fitted_on, labels_key=labels_key, config=ExpressionConfig(method="independent"), seed=seed
-    )
-    known = test.obs if labels_key is None else test.obs[test.obs[labels_key].isin(null_model.cell_types)]
-    frame = None if labels_key is None else pd.DataFrame(index=known.index, data={labels_key: known[labels_key]})
-    null = null_model.sample(len(known), obs=frame, seed=rng.seed(seed, "evaluate", "null"))
-    return ScoreTable(
-        evaluate_expression(
-            test.X,
-            made.X,
-            None if train is None else fitted_on.X,
-            null.X,
-            labels_test=_labels(test, labels_key),
-            labels_simulated=_labels(made, labels_key),
-            labels_train=None if train is None else _labels(fitted_on, labels_key),
-            labels_null=_labels(null, labels_key),
-            seed=seed,
-            config=config,
-        )
-    )
 
 
 def _haplotype_scores(
@@ -296,6 +235,33 @@ def _donor_audit(
     return audit.scores(), audit.to_dict()
 
 
+def _donors(cells: Cells) -> np.ndarray:
+    return cells.obs["donor"].astype(str).to_numpy(object)
+
+
+def _rows_of(cells: Cells, donors: pd.Index) -> np.ndarray:
+    return np.flatnonzero(pd.Index(_donors(cells)).isin(donors))
+
+
+def _opened(path: Path, stack: ExitStack, labels_key: str | None) -> Cells:
+    """Cells of donors, in memory or, where there are many, on disk as long as the stack is open."""
+    if not is_large(path):
+        return cells_of(read_expression(path, donor_key="donor", labels_key=labels_key))
+    keys = {"labels_key": labels_key, "covariate_keys": ("donor",)}
+    return stack.enter_context(open_expression(path, stream_bytes=STREAM_BYTES, **keys))  # type: ignore[arg-type]
+
+
+def _opened_cohort(directory: Path, stack: ExitStack, seed: int) -> tuple[Cohort, Cells]:
+    """A cohort whose cells are at most `HAND_CELLS`, and all of its cells, perhaps on disk."""
+    if not is_large(directory / "cells.h5ad"):
+        cohort = load_cohort(directory)
+        return cohort, cells_of(cohort.cells)
+    cohort = load_cohort(directory, cells=False)
+    real = _opened(directory / "cells.h5ad", stack, cohort.info["inputs"]["labels_key"])
+    rows = capped_rows(_donors(real), HAND_CELLS, seed, "cells of the cohort")
+    return replace(cohort, cells=in_memory(select(real, rows))), real
+
+
 def _attacking_models(
     models: str | Path | None, config: EvaluateConfig
 ) -> tuple[ExpressionModel | None, EffectModel | None, dict[str, str]]:
@@ -332,6 +298,9 @@ def evaluate_run(
     Where held-out donors have cells, the attacks on donors of `config.donor_audit` are made too, within groups by
     ancestry and sex as well -> `donor_privacy.json`. They take some seconds for 40 donors.
 
+    Cells of large files stay on disk (`evaluate`). The attacks and the refit of effects then see `HAND_CELLS` of them,
+    every donor's all or as many as any other donor's; copies are looked for among all.
+
     Args:
         cohort: Real donors, or their directory.
         simulated: Directory that `simulate` wrote.
@@ -343,51 +312,55 @@ def evaluate_run(
         seed: Of every draw.
     """
     config, effects = config or EvaluateConfig(), effects or EffectConfig()
-    simulated = Path(simulated)
-    verify_manifest(simulated)
-    sources = {"simulated": hash_input(simulated)}
-    if not isinstance(cohort, Cohort):
-        directory = cohort
-        cohort = load_cohort(directory)
-        sources["cohort"] = hash_input(directory)
-    labels_key = cohort.info["inputs"]["labels_key"]
-    cells = read_expression(simulated / "sim.h5ad", donor_key="donor", labels_key=labels_key)
-    everything = GenotypePolicy(filters="all", min_allele_count=0, max_missing=1)
-    genotypes = read_genotypes(simulated / "sim.vcf.gz", policy=everything)
-    genotypes = genotypes.subset(variants=genotypes.variants.index.isin(cohort.genotypes.variants.index))
-    tables = {n: pd.read_parquet(simulated / "truth" / f"{n}.parquet") for n in ("effects", "donors", "expression")}
-    ancestry = tables["donors"].set_index("donor")["ancestry"]
+    with ExitStack() as stack:
+        simulated = Path(simulated)
+        verify_manifest(simulated)
+        sources = {"simulated": hash_input(simulated)}
+        if isinstance(cohort, Cohort):
+            real = cells_of(cohort.cells)
+        else:
+            sources["cohort"] = hash_input(cohort)
+            cohort, real = _opened_cohort(Path(cohort), stack, seed)
+        labels_key = cohort.info["inputs"]["labels_key"]
+        made = _opened(simulated / "sim.h5ad", stack, labels_key)
+        cells = in_memory(select(made, capped_rows(_donors(made), HAND_CELLS, seed, "simulated cells")))
+        everything = GenotypePolicy(filters="all", min_allele_count=0, max_missing=1)
+        genotypes = read_genotypes(simulated / "sim.vcf.gz", policy=everything)
+        genotypes = genotypes.subset(variants=genotypes.variants.index.isin(cohort.genotypes.variants.index))
+        tables = {n: pd.read_parquet(simulated / "truth" / f"{n}.parquet") for n in ("effects", "donors", "expression")}
+        ancestry = tables["donors"].set_index("donor")["ancestry"]
 
-    log.info("evaluating cells")
-    scores = evaluate(cohort.cells_of("test"), cells, cohort.cells_of("train"), labels_key, config=config, seed=seed)
-    network, effect_map, hashes = _attacking_models(models, config)
-    sources |= hashes
-    audited, privacy = _donor_audit(cohort, cells, labels_key, config.donor_audit, seed, network)
-    if effect_map is not None:
-        log.info("linking expression to genotypes")
-        linked, privacy["linkage"] = linkage_of_run(cohort, cells, effect_map, seed)
-        audited = [*audited, *linked]
-    scores = scores + ScoreTable(audited)
-    contigs = list(dict.fromkeys(genotypes.variants["contig"]))
-    if not set(ancestry) <= set(cohort.donors["ancestry"]):
-        log.warning("no real donors are of the simulated ancestries: haplotypes have nothing to be compared with")
-        contigs = []
-    related, privacy["relatives"] = held_out_relatives(cohort) if contigs else (pd.Index([]), {"told": False})
-    for contig in contigs:
-        log.info("evaluating haplotypes of contig %s", contig)
-        scores = scores + ScoreTable(_haplotype_scores(cohort, genotypes, ancestry, contig, related, config, seed))
-    log.info("evaluating effects")
-    # A rare allele that abolishes a gene in some donors is no common effect for a refit to find.
-    planted = tables["effects"][tables["effects"]["source"] != "loss_of_function"]
-    effect_scores, recovery = _effect_scores(
-        cohort, cells, genotypes, planted, tables["expression"], config, effects, seed
-    )
-    scores = scores + ScoreTable(effect_scores)
-    settings = config.model_dump(mode="json") | {"effects": effects.model_dump(mode="json")}
-    provenance = Provenance("evaluate", seed, settings, sources)
-    with atomic_directory(out) as directory:
-        write_parquet(scores.to_frame(), directory / "scores.parquet", provenance)
-        write_csv(scores.to_frame(), directory / "scores.csv", provenance)
-        write_parquet(recovery, directory / "recovery.parquet", provenance)
-        (directory / "donor_privacy.json").write_text(json.dumps(privacy, indent=1, allow_nan=False) + "\n")
-    return scores
+        log.info("evaluating cells")
+        test, train = (select(real, _rows_of(real, cohort.donors_of(side).index)) for side in SIDES)
+        scores = score_cells(test, made, train, labels_key, config, seed)
+        network, effect_map, hashes = _attacking_models(models, config)
+        sources |= hashes
+        audited, privacy = _donor_audit(cohort, cells, labels_key, config.donor_audit, seed, network)
+        if effect_map is not None:
+            log.info("linking expression to genotypes")
+            linked, privacy["linkage"] = linkage_of_run(cohort, cells, effect_map, seed)
+            audited = [*audited, *linked]
+        scores = scores + ScoreTable(audited)
+        contigs = list(dict.fromkeys(genotypes.variants["contig"]))
+        if not set(ancestry) <= set(cohort.donors["ancestry"]):
+            log.warning("no real donors are of the simulated ancestries: haplotypes have nothing to be compared with")
+            contigs = []
+        related, privacy["relatives"] = held_out_relatives(cohort) if contigs else (pd.Index([]), {"told": False})
+        for contig in contigs:
+            log.info("evaluating haplotypes of contig %s", contig)
+            scores = scores + ScoreTable(_haplotype_scores(cohort, genotypes, ancestry, contig, related, config, seed))
+        log.info("evaluating effects")
+        # A rare allele that abolishes a gene in some donors is no common effect for a refit to find.
+        planted = tables["effects"][tables["effects"]["source"] != "loss_of_function"]
+        effect_scores, recovery = _effect_scores(
+            cohort, cells, genotypes, planted, tables["expression"], config, effects, seed
+        )
+        scores = scores + ScoreTable(effect_scores)
+        settings = config.model_dump(mode="json") | {"effects": effects.model_dump(mode="json")}
+        provenance = Provenance("evaluate", seed, settings, sources)
+        with atomic_directory(out) as directory:
+            write_parquet(scores.to_frame(), directory / "scores.parquet", provenance)
+            write_csv(scores.to_frame(), directory / "scores.csv", provenance)
+            write_parquet(recovery, directory / "recovery.parquet", provenance)
+            (directory / "donor_privacy.json").write_text(json.dumps(privacy, indent=1, allow_nan=False) + "\n")
+        return scores

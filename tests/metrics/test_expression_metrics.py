@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse, stats
 
 from genesim.metrics import expression
+from genesim.metrics.copies import exact_copies
 
 
 def cells(
@@ -174,9 +175,9 @@ def test_exact_copies_are_found_and_fresh_or_nearly_empty_cells_are_not() -> Non
     train, _ = cells(15, n=30)
     fresh, _ = cells(16, n=30)
     mixed = sparse.vstack([train[[4, 9]], fresh[:3], sparse.csr_matrix((1, 60))]).tocsr()
-    assert expression.exact_copies(mixed, train).tolist() == [True, True, False, False, False, False]
+    assert exact_copies(mixed, train).tolist() == [True, True, False, False, False, False]
     one = train[:1].toarray()
     one[0, 0] += 1
-    assert not expression.exact_copies(one, train).any()
+    assert not exact_copies(one, train).any()
     empty = sparse.csr_matrix((2, 60))
-    assert not expression.exact_copies(empty, empty).any()
+    assert not exact_copies(empty, empty).any()
