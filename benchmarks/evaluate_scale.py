@@ -61,9 +61,7 @@ def make(path: Path, source: ad.AnnData, n_cells: int, seed: int, name: str) -> 
         index=pd.Index([f"{name}{i}" for i in range(n_cells)], dtype=object),
     )
     genes = [f"{gene}{mark}" for mark in ("", " again") for gene in source.var_names]
-    empty = ad.AnnData(
-        sparse.csr_matrix((n_cells, len(genes)), dtype=np.int32), obs=obs, var=pd.DataFrame(index=genes)
-    )
+    empty = ad.AnnData(sparse.csr_matrix((n_cells, len(genes)), dtype=np.int32), obs=obs, var=pd.DataFrame(index=genes))
     write_blocks(empty, blocks(), path, Provenance("evaluate scale benchmark", seed, {}, synthetic=True))
 
 

@@ -111,6 +111,22 @@ EXPRESSION: dict[str, MetricInfo] = {
         "How far k-means clusters agree with cell types, absolute difference from real cells.",
         0.0,
     ),
+    "integration_mixing_gap": MetricInfo(
+        "Batch integration, mixing gained",
+        "usefulness",
+        "lower",
+        "iLISI",
+        "How much better batches are mixed once their means are taken out, absolute difference from real cells.",
+        0.0,
+    ),
+    "integration_label_gap": MetricInfo(
+        "Batch integration, cell types kept apart",
+        "usefulness",
+        "lower",
+        "silhouette",
+        "How far cell types lie apart after integration, absolute difference from real cells.",
+        0.0,
+    ),
     "nearest_neighbour_share": MetricInfo(
         "Cells nearer to training than to held-out cells",
         "privacy",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Int
 
 from genesim import rng
@@ -69,6 +70,7 @@ class _Sets:
 
 def _read(
     sets: Mapping[str, tuple[Source, Labels]],
+    batches: Mapping[str, np.ndarray],
     copying: Mapping[str, Mapping[str, np.ndarray]],
     seed: int,
     config: EvaluateConfig,
@@ -77,6 +79,7 @@ def _read(
 
     Args:
         sets: Sources with labels.
+        batches: Batch of each cell, of every set or of none.
         copying: For some sets, rows by purpose to take for the copying scores.
         seed: Of the draws.
         config: Sizes.
@@ -101,7 +104,8 @@ def _read(
             n_labels=n_labels,
             n_parts=n_parts,
         )
-        hand[name] = HandCells.of(walked[name].taken["hand"], codes[name][drawn])
+        own = pd.factorize(np.asarray(batches[name], object)[drawn])[0] if batches else None
+        hand[name] = HandCells.of(walked[name].taken["hand"], codes[name][drawn], own)
         summed_labels.append(np.bincount(codes[name][rows], minlength=n_labels))
         held.append(np.bincount(codes[name][drawn], minlength=n_labels))
     least = config.min_cells_per_label
@@ -120,7 +124,7 @@ def compare_expression(
     """Every metric of `evaluate_expression` of one set of cells against the test cells: values alone, no floor."""
     given = {"test": (Source.of(test), labels_test), "other": (Source.of(other), labels_other)}
     _check(given)
-    return _values(_read(given, {}, seed, config), "other", seed, config)
+    return _values(_read(given, {}, {}, seed, config), "other", seed, config)
 
 
 def evaluate_expression(
@@ -133,6 +137,7 @@ def evaluate_expression(
     labels_simulated: Labels = None,
     labels_train: Labels = None,
     labels_null: Labels = None,
+    batches: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
     config: EvaluateConfig | None = None,
     subject: str = "expression",
@@ -149,6 +154,8 @@ def evaluate_expression(
         labels_simulated: Cell types of `simulated`.
         labels_train: Cell types of `train`.
         labels_null: Cell types of `null`.
+        batches: Batch of each cell of "test", "simulated" and, where given, "train" and "null": batch integration is
+            then scored as well. They need not be the same batches in every set.
         seed: Seeds subsampling, folds and half-samples.
         config: Sizes and repeats.
         subject: Name of the rows.
@@ -166,14 +173,22 @@ def evaluate_expression(
     if null is not None:
         sets["null"] = (Source.of(null), labels_null)
     _check(sets)
+    given = dict(batches or {})
+    for name, own in given.items():
+        if name not in sets or len(own) != sets[name][0].shape[0] or len(given) != len(sets):
+            raise InputError(
+                f"{len(own)} batches for the {name} cells", where="batches", remedy="give one a cell, of every data set"
+            )
     if train is None:
         whole = sets["test"][0]
         order = rng.generator(seed, "evaluate", "expression", "split").permutation(whole.shape[0])
         for name, half in (("train", np.sort(order[::2])), ("test", np.sort(order[1::2]))):
             sets[name] = whole.select(half), None if labels_test is None else np.asarray(labels_test)[half]
+        if given:
+            given |= {"train": given["test"][np.sort(order[::2])], "test": given["test"][np.sort(order[1::2])]}
     sizes = {name: source.shape[0] for name, (source, _) in sets.items()}
     copying = {} if train is None else copying_rows(sizes, seed, config)
-    read = _read(sets, copying, seed, config)
+    read = _read(sets, given, copying, seed, config)
     values = summed.intervals(read.walked["test"].sums, read.walked["simulated"].sums, read.wanted, seed, config)
     hand = Comparison(read.hand["test"], read.hand["simulated"], read.wanted_hand, seed, config)
     values |= hand.intervals()

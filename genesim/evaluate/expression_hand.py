@@ -14,26 +14,34 @@ from scipy import sparse
 from genesim import rng
 from genesim.config.evaluate import EvaluateConfig
 from genesim.metrics import distribution, downstream, expression
+from genesim.metrics.integration import batch_mixing, centred_by_batch, label_separation
 from genesim.metrics.interval import Interval, half_sample_intervals, normal_interval
 
 
 @dataclass(frozen=True)
 class HandCells:
-    """One data set, at the size of the comparison; without labels all cells are of type 0."""
+    """One data set, at the size of the comparison; without labels all cells are of type 0, batches may be absent."""
 
     counts: sparse.csr_matrix
     log: sparse.csr_matrix
     labels: Int[np.ndarray, " cell"]
+    batches: Int[np.ndarray, " cell"] | None = None
 
     @classmethod
-    def of(cls, counts: sparse.csr_matrix, labels: Int[np.ndarray, " cell"]) -> HandCells:
-        return cls(counts, expression.log_normalise(counts), labels)
+    def of(
+        cls,
+        counts: sparse.csr_matrix,
+        labels: Int[np.ndarray, " cell"],
+        batches: Int[np.ndarray, " cell"] | None = None,
+    ) -> HandCells:
+        return cls(counts, expression.log_normalise(counts), labels, batches)
 
     def __len__(self) -> int:
         return self.counts.shape[0]
 
     def take(self, index: np.ndarray) -> HandCells:
-        return HandCells(self.counts[index], self.log[index], self.labels[index])
+        batches = None if self.batches is None else self.batches[index]
+        return HandCells(self.counts[index], self.log[index], self.labels[index], batches)
 
 
 class Comparison:
@@ -79,7 +87,28 @@ class Comparison:
                 for features, cells, rows in ((x, a, inside[0]), (y, b, inside[1]))
             ]
             found["clustering_gap"] = abs(agreement[0] - agreement[1])
-        return found
+        return found | self._integration((a, b), (x, y))
+
+    def _integration(
+        self, cells: tuple[HandCells, HandCells], features: tuple[np.ndarray, np.ndarray]
+    ) -> dict[str, float]:
+        """Gaps of what batch integration does to each set; none where a set has no two batches of enough cells."""
+        gained, separated = [], []
+        for part, points in zip(cells, features, strict=True):
+            if part.batches is None:
+                return {}
+            large = np.bincount(part.batches) >= max(2, self.config.min_cells_per_label // 4)
+            rows = np.flatnonzero(large[part.batches])
+            batches, labels = part.batches[rows], part.labels[rows]
+            if large.sum() < 2:
+                return {}
+            integrated = centred_by_batch(points[rows], batches)
+            gained.append(batch_mixing(integrated, batches) - batch_mixing(points[rows], batches))
+            inside = np.flatnonzero(np.isin(labels, [] if self.wanted is None else self.wanted))
+            if len(np.unique(labels[inside])) > 1:
+                separated.append(label_separation(integrated[inside], labels[inside]))
+        found = {"integration_mixing_gap": abs(gained[0] - gained[1])}
+        return found | ({"integration_label_gap": abs(separated[0] - separated[1])} if len(separated) == 2 else {})
 
     def classifier(self, harder: bool) -> distribution.TwoSample:
         """Cross-validated AUC of telling the other set from the test cells."""

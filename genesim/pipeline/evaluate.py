@@ -332,7 +332,9 @@ def evaluate_run(
 
         log.info("evaluating cells")
         test, train = (select(real, _rows_of(real, cohort.donors_of(side).index)) for side in SIDES)
-        scores = score_cells(test, made, train, labels_key, config, seed)
+        batch_key = cohort.info["inputs"].get("batch_key")
+        batch_key = batch_key if batch_key in real.obs and batch_key in made.obs else None
+        scores = score_cells(test, made, train, labels_key, config, seed, batch_key)
         network, effect_map, hashes = _attacking_models(models, config)
         sources |= hashes
         audited, privacy = _donor_audit(cohort, cells, labels_key, config.donor_audit, seed, network)

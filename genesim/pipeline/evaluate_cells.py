@@ -52,7 +52,7 @@ def cells_of(adata: ad.AnnData) -> Cells:
 
 
 def is_large(path: Path) -> bool:
-    """Whether the counts of an h5ad stay on disk: compressed, they are a quarter of what they take in memory, or more."""
+    """Whether the counts of an h5ad stay on disk: compressed, they are at least a quarter of what memory takes."""
     return path.stat().st_size > STREAM_BYTES // 4
 
 
@@ -65,7 +65,7 @@ def capped_rows(donors: np.ndarray, most: int, seed: int, name: str) -> np.ndarr
     # The largest cap under which no more than `most` cells are kept.
     spent = np.concatenate([[0], np.cumsum(count)])
     caps = (most - spent[:-1]) // np.arange(len(count), 0, -1)
-    cap = int(caps[np.flatnonzero(caps <= count)[0]])
+    cap = max(1, int(caps[np.flatnonzero(caps <= count)[0]]))
     order = rng.generator(seed, "evaluate", "at hand", name).permutation(len(donors))
     place = pd.Series(codes[order]).groupby(codes[order]).cumcount().to_numpy()
     kept = np.sort(order[place < cap])
@@ -101,8 +101,12 @@ def at_mix(cells: ad.AnnData, real: ad.AnnData, key: str | None, seed: int) -> a
     return cells[mix_rows(labels[0], labels[1], seed)].copy()
 
 
+def _column(cells: Cells, key: str) -> np.ndarray:
+    return cells.obs[key].astype(str).to_numpy(object)
+
+
 def _labels(cells: Cells, key: str | None) -> np.ndarray | None:
-    return None if key is None else cells.obs[key].astype(str).to_numpy(object)
+    return None if key is None else _column(cells, key)
 
 
 def _of_genes(cells: Cells, genes: pd.Index, what: str) -> Cells:
@@ -128,8 +132,13 @@ def _of_genes(cells: Cells, genes: pd.Index, what: str) -> Cells:
     return Cells(cells.obs, cells.var.iloc[at], counts, cells.library_size)
 
 
-def _null(fitted_on: Cells, test: Cells, labels_key: str | None, seed: int) -> tuple[Source, np.ndarray | None]:
-    """Cells of independent genes, of the test cells' types as far as they are known: drawn block by block."""
+def _null(
+    fitted_on: Cells, test: Cells, labels_key: str | None, seed: int
+) -> tuple[Source, np.ndarray | None, np.ndarray]:
+    """Cells of independent genes, of the test cells' types as far as they are known: drawn block by block.
+
+    Their labels, and the test cells that they stand for, are given too.
+    """
     codes = np.zeros(fitted_on.counts.shape[0], np.int64)
     if labels_key is not None:
         codes = pd.factorize(fitted_on.obs[labels_key].astype(str))[0]
@@ -137,20 +146,27 @@ def _null(fitted_on: Cells, test: Cells, labels_key: str | None, seed: int) -> t
     few = in_memory(select(fitted_on, stratified(codes, NULL_CELLS, order)))
     model = ExpressionModel.fit(few, labels_key=labels_key, config=ExpressionConfig(method="independent"), seed=seed)
     if labels_key is None:
-        n, frame, labels = test.counts.shape[0], None, None
+        rows, frame, labels = np.arange(test.counts.shape[0]), None, None
     else:
         names = test.obs[labels_key].astype(str)
-        names = names[names.isin(model.cell_types)]
-        n, frame, labels = len(names), pd.DataFrame({labels_key: names}), names.to_numpy(object)
+        rows = np.flatnonzero(names.isin(model.cell_types))
+        names = names.iloc[rows]
+        frame, labels = pd.DataFrame({labels_key: names}), names.to_numpy(object)
 
     def walk() -> Iterator[sparse.csr_matrix]:
-        yield from model.sample_blocks(n, frame, rng.seed(seed, "evaluate", "null"))
+        yield from model.sample_blocks(len(rows), frame, rng.seed(seed, "evaluate", "null"))
 
-    return Source((n, len(model.genes)), walk), labels
+    return Source((len(rows), len(model.genes)), walk), labels, rows
 
 
 def score_cells(
-    test: Cells, made: Cells, train: Cells | None, labels_key: str | None, config: EvaluateConfig | None, seed: int
+    test: Cells,
+    made: Cells,
+    train: Cells | None,
+    labels_key: str | None,
+    config: EvaluateConfig | None,
+    seed: int,
+    batch_key: str | None = None,
 ) -> ScoreTable:
     """`evaluate` of cells that are open already."""
     genes = test.var.index
@@ -160,7 +176,12 @@ def score_cells(
     if labels["test"] is not None and labels["simulated"] is not None:
         made = select(made, mix_rows(labels["simulated"], labels["test"], seed))
         labels["simulated"] = _labels(made, labels_key)
-    null, labels_null = _null(fitted_on, test, labels_key, seed)
+    null, labels_null, stands_for = _null(fitted_on, test, labels_key, seed)
+    batches = None
+    if batch_key is not None:
+        batches = {"test": _column(test, batch_key), "simulated": _column(made, batch_key)}
+        batches["null"] = batches["test"][stands_for]
+        batches |= {} if train is None else {"train": _column(fitted_on, batch_key)}
     return ScoreTable(
         evaluate_expression(
             test.counts,
@@ -171,6 +192,7 @@ def score_cells(
             labels_simulated=labels["simulated"],
             labels_train=None if train is None else _labels(fitted_on, labels_key),
             labels_null=labels_null,
+            batches=batches,
             seed=seed,
             config=config,
         )
@@ -183,6 +205,7 @@ def evaluate(
     train: ad.AnnData | str | Path | None = None,
     labels_key: str | None = None,
     *,
+    batch_key: str | None = None,
     config: EvaluateConfig | None = None,
     seed: int = 0,
 ) -> ScoreTable:
@@ -198,6 +221,8 @@ def evaluate(
             `NULL_CELLS` of them). Without them one half of `real` against the other is the floor, and `real` trains
             the null.
         labels_key: Column of obs with cell types.
+        batch_key: Column of obs with experimental batches, in all sets: whether batch integration has the same outcome
+            is then scored as well.
         config: Sizes.
         seed: Of every draw.
 
@@ -208,7 +233,9 @@ def evaluate(
     with ExitStack() as stack:
 
         def opened(cells: ad.AnnData | str | Path) -> Cells:
-            return stack.enter_context(open_expression(cells, labels_key=labels_key, stream_bytes=STREAM_BYTES))
+            return stack.enter_context(
+                open_expression(cells, labels_key=labels_key, batch_key=batch_key, stream_bytes=STREAM_BYTES)
+            )
 
         sides = opened(real), opened(simulated), None if train is None else opened(train)
-        return score_cells(*sides, labels_key, config, seed)
+        return score_cells(*sides, labels_key, config, seed, batch_key)
