@@ -63,11 +63,13 @@ def neighbour_bandwidth(points: Cells, most: int = 1000) -> float:
 
 
 def kernel_likelihood(queries: Cells, points: Cells) -> Float[np.ndarray, " cell"]:
-    """Log-likelihood under the kernel density of `points`, at their own `neighbour_bandwidth`: a model that memorises.
+    """Log-likelihood under narrow kernels on `points`, half their `neighbour_bandwidth` wide: a model that memorises.
 
     A query that is one of the points stands on a kernel of its own, as a record does that a model has learned by heart.
+    Wider kernels generalise: on OneK1K the whole bandwidth gave training donors away with an AUC of .89 to .96 in three
+    divisions, twice of it with .53 to .62, half of it with 1.00.
     """
-    return log_density(queries, points, neighbour_bandwidth(points))
+    return log_density(queries, points, neighbour_bandwidth(points) / 2)
 
 
 def density_ratio_score(queries: Cells, simulated: Cells, reference: Cells) -> Float[np.ndarray, " cell"]:
