@@ -146,7 +146,7 @@ class EffectConfig(Record):
 
 
 class PerturbationConfig(Record):
-    """Closed-form stack of baselines on the user's own control cells (L0 and L3)."""
+    """Closed-form stack of baselines (L0) on the user's own control cells (L3), and what is learned beyond them."""
 
     n_components: PositiveInt = 10
     """Principal components of the perturbation effects in the bilinear candidate."""
@@ -156,6 +156,13 @@ class PerturbationConfig(Record):
     coexpression: bool = True
     """Use the co-expression of genes in control cells as a prior for perturbations that were never measured."""
     n_folds: PositiveInt = 5
+    residual: Literal["off", "gated"] = "off"
+    """Whether a network learns what the stack leaves over of mean effects ("gated"): used in a regime where nested
+    cross-validation on these very data gains more than one standard error by it."""
+    residual_programs: PositiveInt = 20
+    """Leading directions of the training effects that a residual may be made of, at most."""
+    residual_steps: PositiveInt = 300
+    """Steps that it is trained for, at most."""
     cells: Literal["shift", "flow", "auto"] = "shift"
     """How predicted cells differ from controls: in the mean only ("shift"), or also as a trained flow says ("flow"), or
     in dispersion, in who responds or by the flow ("auto"), where that makes held-out conditions more alike to real

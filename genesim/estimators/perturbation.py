@@ -22,6 +22,7 @@ from genesim.estimators.perturbation_inputs import Keys, as_amounts, split_kind
 from genesim.estimators.perturbation_learn import Learned, learn
 from genesim.estimators.perturbation_priors import Priors, as_priors
 from genesim.estimators.perturbation_question import Asker, EffectEstimate, Question, answer
+from genesim.estimators.perturbation_residual import NO_RESIDUALS, Residuals
 from genesim.estimators.perturbation_store import load_parts, save_parts
 from genesim.estimators.perturbation_transport import NO_TRANSPORT, Transport, fitted_transport
 from genesim.models.perturbation.reshape import Shape
@@ -36,7 +37,9 @@ class PerturbationModel:
 
     Make one with `fit` or `load`. `scores` holds the stack and every baseline beside it on held-out
     conditions: regime, method, n_conditions, pearson_delta, centred_pearson_delta, mae, pds
-    (`metrics.perturbation`). With `config.cells` = "flow" or "auto", `transport.gates` holds what predicted cells
+    (`metrics.perturbation`). With `config.residual` = "gated" `residuals.gates` says by regime whether a trained
+    residual is part of predicted effects; scores then have "without_residual" and "with_residual" as nested
+    cross-validation found them. With `config.cells` = "flow" or "auto", `transport.gates` holds what predicted cells
     differ in besides the mean, by regime, and the held-out E-distances that decided it.
     """
 
@@ -51,6 +54,7 @@ class PerturbationModel:
         provenance: Provenance,
         priors: Priors | None = None,
         transport: Transport = NO_TRANSPORT,
+        residuals: Residuals = NO_RESIDUALS,
     ) -> None:
         self.genes = genes
         self.learned = learned
@@ -61,6 +65,7 @@ class PerturbationModel:
         self.provenance = provenance
         self.priors = priors or Priors({}, {})
         self.transport = transport
+        self.residuals = residuals
         self._asker = Asker(learned, self.priors, config, genes)
 
     @classmethod
@@ -137,9 +142,9 @@ class PerturbationModel:
             transport = NO_TRANSPORT
             if config.cells != "shift":
                 transport = fitted_transport(cells, keys, learned, known, config, seed)
-        stacks, scores = fitted_stacks(learned, known, config, seed)
+        stacks, scores, residuals = fitted_stacks(learned, known, config, seed)
         provenance = Provenance("train perturbation", seed, {**config.model_dump(mode="json"), "keys": asdict(keys)})
-        return cls(genes, learned, stacks, scores, keys, config, provenance, known, transport)
+        return cls(genes, learned, stacks, scores, keys, config, provenance, known, transport, residuals)
 
     @property
     def coverage(self) -> pd.DataFrame:
@@ -218,7 +223,7 @@ class PerturbationModel:
         if not amounts:
             nothing = np.zeros(len(self.genes))
             return EffectEstimate(nothing, nothing, nothing, "seen", "supported", "seen", level)
-        return answer(self._ask(amounts, self._context(context), profile), self.stacks, level)
+        return answer(self._ask(amounts, self._context(context), profile), self.stacks, level, self.residuals.of)
 
     def explain(
         self, perturbation: str | Mapping[str, float] | GeneDosage, context: str | None = None, n_top: int = 10
@@ -228,8 +233,8 @@ class PerturbationModel:
         Returns:
             One row a source and candidate, largest share first: `source` (label of the training condition, or the
             other screen's), `context`, `dose`, `candidate`, `estimate` (the source's effect as observed or shrunk),
-            `weight` (the prediction is the sum of weight x that
-            source's effect, exactly), `share` (of the prediction's squared length; shares sum to 1), `via` (what
+            `weight` (the prediction is the sum of weight x that source's effect, exactly; a trained residual is a
+            source of its own), `share` (of the prediction's squared length; shares sum to 1), `via` (what
             priors say both have in common), `genes` (that it moves most).
 
         Raises:
@@ -254,7 +259,9 @@ class PerturbationModel:
         amounts = as_amounts(perturbation, self.keys, self._known)
         self._check(amounts, 0.5)
         question = self._ask(amounts, self._context(context)) if amounts else None
-        return explained(question, self.stacks, self.learned, self.priors, amounts, self.genes, n_top)
+        return explained(
+            question, self.stacks, self.learned, self.priors, amounts, self.genes, n_top, self.residuals.of
+        )
 
     def programs(
         self,
@@ -317,8 +324,8 @@ class PerturbationModel:
 
     def save(self, directory: str | Path) -> Path:
         """Write the model as one directory; it holds mean effects, no cells."""
-        names = ("genes", "learned", "stacks", "scores", "keys", "config", "priors", "provenance", "transport")
-        return save_parts(directory, {name: getattr(self, name) for name in names})
+        names = ("genes", "learned", "stacks", "scores", "keys", "config", "priors", "provenance")
+        return save_parts(directory, {name: getattr(self, name) for name in (*names, "transport", "residuals")})
 
     @classmethod
     def load(cls, directory: str | Path) -> PerturbationModel:

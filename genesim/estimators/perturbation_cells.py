@@ -115,6 +115,8 @@ def perturbed(
     for name, field in (("delta", "delta"), ("delta_low", "low"), ("delta_high", "high")):
         columns = {c: getattr(e, field) for c, e in effects.items()}
         out.varm[name] = pd.DataFrame(columns, index=genes)
-    config = {"perturbation": dict(amounts), "n_cells": len(row)}
+    config: dict[str, object] = {"perturbation": dict(amounts), "n_cells": len(row)}
+    if any(effect.residual for effect in effects.values()):
+        config["residual"] = sorted(name for name, effect in effects.items() if effect.residual)
     out.uns["genesim"] = Provenance("perturb", seed, config, synthetic=True).to_dict()
     return out

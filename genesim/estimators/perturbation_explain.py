@@ -11,7 +11,7 @@ from genesim.data.gene_priors import read_gene_sets
 from genesim.estimators.perturbation_inputs import split_kind
 from genesim.estimators.perturbation_learn import Learned
 from genesim.estimators.perturbation_priors import Priors
-from genesim.estimators.perturbation_question import Question, weights_of
+from genesim.estimators.perturbation_question import Question, Residual, residual_of, weights_of
 from genesim.metrics.enrichment import enrichment
 from genesim.models.perturbation.candidates import CANDIDATES
 from genesim.models.perturbation.stack import Stack
@@ -27,6 +27,7 @@ def explained(
     amounts: Mapping[str, float],
     genes: pd.Index,
     n_top: int,
+    residual: Residual,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Table of `PerturbationModel.explain`, and what each row adds to the prediction (row x gene).
 
@@ -37,6 +38,8 @@ def explained(
     weights = weights_of(question, stacks)
     basis = question.made.basis
     delta = weights.sum(0) @ basis
+    more = residual_of(question, stacks, delta, residual)
+    delta = delta if more is None else delta + more
     length = max(float(delta @ delta), 1e-300)
     n = question.library.n_conditions
     start = len(basis) - n
@@ -73,6 +76,22 @@ def explained(
             }
         )
         effects.append(weight * basis[row])
+    if more is not None:
+        order = np.argsort(-np.abs(more), kind="stable")[:n_top]
+        rows.append(
+            {
+                "source": "trained residual",
+                "context": "",
+                "dose": "",
+                "candidate": "residual",
+                "estimate": "network",
+                "weight": 1.0,
+                "share": float(more @ delta) / length,
+                "via": "",
+                "genes": ", ".join(genes[order]),
+            }
+        )
+        effects.append(more)
     table = pd.DataFrame(rows, columns=COLUMNS)
     order = np.argsort(-table["share"].abs().to_numpy(), kind="stable")
     table = table.iloc[order].reset_index(drop=True)

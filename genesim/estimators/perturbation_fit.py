@@ -10,8 +10,10 @@ from genesim.config.model import PerturbationConfig
 from genesim.data.gene_priors import GenePrior
 from genesim.estimators.perturbation_learn import Learned
 from genesim.estimators.perturbation_priors import Priors
+from genesim.estimators.perturbation_residual import Residuals
 from genesim.models.perturbation.heldout import hold_out
 from genesim.models.perturbation.library import strata
+from genesim.models.perturbation.nested import Recipe, tried
 from genesim.models.perturbation.stack import COVERAGE_LEVELS, Stack, fit_stack
 
 SCORE_COLUMNS = ["regime", "method", "n_conditions", "pearson_delta", "centred_pearson_delta", "mae", "pds"]
@@ -26,17 +28,30 @@ def with_coexpression(priors: Priors, coexpression: GenePrior | None, config: Pe
 
 def fitted_stacks(
     learned: Learned, priors: Priors, config: PerturbationConfig, seed: int
-) -> tuple[dict[str, Stack], pd.DataFrame]:
-    """Stack of each stratum (see `library.strata`), and the held-out scores of all methods."""
+) -> tuple[dict[str, Stack], pd.DataFrame, Residuals]:
+    """Stack of each stratum (see `library.strata`), the held-out scores of all methods, and residuals that passed."""
     embeddings, screens = priors.placed(learned.components, learned.groups)
     stacks, scores = {}, []
+    recipe = Recipe(
+        config.n_components, config.ridge, config.n_folds, config.residual_programs, config.residual_steps, seed
+    )
+    gates, trained = {}, {}
     for regime in strata(learned.library):
         held = hold_out(
             learned.library, regime, config.n_components, config.ridge, config.n_folds, seed, embeddings, screens
         )
         stacks[regime], records = fit_stack(held, regime)
+        if config.residual == "gated" and held is not None:
+            verdict = tried(learned.library, regime, held, stacks[regime], recipe, embeddings, screens)
+            gates[regime], stacks[regime] = verdict.gate, verdict.stack
+            if verdict.residual is not None:
+                trained[regime] = verdict.residual
+                # The model is what predicts: its row is that of the nested conditions.
+                own = {**verdict.scores[-1], "method": "model"}
+                records = [own if record["method"] == "model" else record for record in records]
+            records += verdict.scores
         scores += records
-    return stacks, pd.DataFrame(scores, columns=SCORE_COLUMNS)
+    return stacks, pd.DataFrame(scores, columns=SCORE_COLUMNS), Residuals(gates, trained)
 
 
 def coverage_table(stacks: Mapping[str, Stack]) -> pd.DataFrame:

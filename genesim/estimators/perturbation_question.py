@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,6 +34,7 @@ class EffectEstimate:
             no held-out condition says how good it is).
         stratum: The regime, and for a new context which covariate is new ("new_context:donor").
         level: Of the interval.
+        residual: A trained residual is part of it.
     """
 
     delta: np.ndarray
@@ -43,6 +44,7 @@ class EffectEstimate:
     support: str
     stratum: str = ""
     level: float = 0.95
+    residual: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,10 +163,14 @@ def _measured(question: Question, level: float) -> EffectEstimate:
     return EffectEstimate(delta, delta - half, delta + half, question.regime, support, question.stratum, level)
 
 
-def stack_of(question: Question, stacks: Mapping[str, Stack]) -> Stack:
-    """The stratum's stack, else that of its regime where the former could hold nothing out."""
+Residual = Callable[[Question, str, np.ndarray], np.ndarray | None]
+"""What a trained residual adds to a closed-form prediction, given the stratum whose stack made it; None: nothing."""
+
+
+def stratum_used(question: Question, stacks: Mapping[str, Stack]) -> str:
+    """The stratum, else its regime where the former could hold nothing out."""
     own = stacks[question.stratum]
-    return own if own.n_held_out or question.regime == question.stratum else stacks[question.regime]
+    return question.stratum if own.n_held_out or question.regime == question.stratum else question.regime
 
 
 def weights_of(question: Question, stacks: Mapping[str, Stack]) -> np.ndarray:
@@ -175,21 +181,32 @@ def weights_of(question: Question, stacks: Mapping[str, Stack]) -> np.ndarray:
         out[CANDIDATES.index("dose_interpolation"), : len(weight)] = weight
         return out
     each = question.made.weights(question.context, question.dose, question.profile)
-    return stack_of(question, stacks).weight[:, None] * each
+    return stacks[stratum_used(question, stacks)].weight[:, None] * each
+
+
+def residual_of(
+    question: Question, stacks: Mapping[str, Stack], prediction: np.ndarray, residual: Residual
+) -> np.ndarray | None:
+    """What is added to the closed-form prediction; None for what was measured, and where no gate is open."""
+    if _is_measured(question, stacks):
+        return None
+    return residual(question, stratum_used(question, stacks), prediction)
 
 
 def _is_measured(question: Question, stacks: Mapping[str, Stack]) -> bool:
     return question.stratum == "seen" or (question.stratum == "new_dose" and not stacks["new_dose"].n_held_out)
 
 
-def answer(question: Question, stacks: Mapping[str, Stack], level: float) -> EffectEstimate:
-    """The closed-form prediction."""
+def answer(question: Question, stacks: Mapping[str, Stack], level: float, residual: Residual) -> EffectEstimate:
+    """The closed-form prediction, with a residual where one has earned its place."""
     if _is_measured(question, stacks):
         return _measured(question, level)
-    stack = stack_of(question, stacks)
+    stack = stacks[stratum_used(question, stacks)]
     each = question.made.weights(question.context, question.dose, question.profile)
     candidates = each @ question.made.basis
     delta = stack.weight @ candidates
+    more = residual_of(question, stacks, delta, residual)
+    delta = delta if more is None else delta + more
     half = stack.half_width(delta, spread_of(candidates, question.regime), question.made.active, level)
     support = "extrapolated" if stacks[question.stratum].n_held_out else "unsupported"
     akin = question.library.akin(question.dose).any()
@@ -197,7 +214,8 @@ def answer(question: Question, stacks: Mapping[str, Stack], level: float) -> Eff
         support = "unsupported"
     if not akin or not stacks[question.stratum].n_held_out:
         support, half = "unsupported", np.full_like(delta, np.nan)
-    return EffectEstimate(delta, delta - half, delta + half, question.regime, support, question.stratum, level)
+    low, high = delta - half, delta + half
+    return EffectEstimate(delta, low, high, question.regime, support, question.stratum, level, more is not None)
 
 
 def _informed(stack: Stack, each: np.ndarray) -> bool:

@@ -14,6 +14,7 @@ from genesim.config.model import PerturbationConfig
 from genesim.estimators.perturbation_inputs import Keys
 from genesim.estimators.perturbation_learn import Learned
 from genesim.estimators.perturbation_priors import Priors
+from genesim.estimators.perturbation_residual import Residuals
 from genesim.estimators.perturbation_transport import Transport
 from genesim.models.catalog import card
 from genesim.models.perturbation.intervals import VarianceLaw
@@ -45,8 +46,9 @@ def save_parts(directory: str | Path, parts: dict[str, Any]) -> Path:
         "priors": priors.arrays(),
     }
     transport: Transport = parts["transport"]
-    arrays["transport"] = transport.arrays()
-    for name in ("priors", "transport"):
+    residuals: Residuals = parts["residuals"]
+    arrays |= {"transport": transport.arrays(), "residuals": residuals.arrays()}
+    for name in ("priors", "transport", "residuals"):
         if not arrays[name]:
             del arrays[name]
     scores: pd.DataFrame = parts["scores"]
@@ -68,6 +70,7 @@ def save_parts(directory: str | Path, parts: dict[str, Any]) -> Path:
         "config": parts["config"].model_dump(mode="json"),
         "priors": priors.metadata(),
         "transport": transport.metadata(),
+        "residuals": residuals.metadata(),
     }
     return save_model(directory, KIND, arrays, metadata, parts["provenance"])
 
@@ -150,6 +153,7 @@ def load_parts(directory: str | Path) -> dict[str, Any]:
         "config": parse(PerturbationConfig, m["config"]),
         "provenance": Provenance(**{k: v for k, v in stored.provenance.items() if k != "schema"}),
         "priors": Priors.restored(a.get("priors", {}), m["priors"]),
+        "residuals": Residuals.restored(a.get("residuals", {}), m.get("residuals", {})),
         "transport": Transport.restored(a.get("transport", {}), m.get("transport", {})),
     }
 

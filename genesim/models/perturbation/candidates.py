@@ -85,7 +85,7 @@ class Candidates:
         screens: Sequence[Screen] = (),
     ) -> None:
         self.library = library
-        self.screens = tuple(screens)
+        self.embeddings, self.screens = tuple(embeddings), tuple(screens)
         self.transfer = ContextTransfer(library)
         self._hill: HillLaws | None = None
         self._bilinear = Bilinear(library, n_components, ridge)

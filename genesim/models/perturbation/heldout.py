@@ -7,7 +7,7 @@ controls, and with them an error that would pass for skill: it is taken apart (s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,9 +20,9 @@ from genesim.models.perturbation.library import EffectLibrary, same_components, 
 # Up to this many groups each is left out alone.
 _LEAVE_ONE_OUT = 25
 MAX_GROUPS = 200
+"""Groups that are held out, at most; more teach the weights nothing new and cost memory."""
 # Noise that takes the controls' error apart, in units of it: the share that training effects get.
 _FISSION = float(np.sqrt(0.5))
-"""Groups that are held out, at most; more teach the weights nothing new and cost memory."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,94 @@ def _apart(
     return rest.shrunken(), effect, np.sqrt(variance)
 
 
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One fold of a regime.
+
+    Attributes:
+        fold: Its number.
+        rest: Conditions that a question of the regime would have, with effects of their own control noise.
+        rows: Conditions to predict, as rows of the whole library.
+        effect, se: Effects of all rows of the whole library that share no noise with `rest`, and their errors.
+    """
+
+    fold: int
+    rest: EffectLibrary
+    rows: np.ndarray
+    effect: np.ndarray
+    se: np.ndarray
+
+
+def judged(library: EffectLibrary) -> np.ndarray:
+    """Genes that a condition is judged by: all with a standard error, but its targets (condition x gene)."""
+    return (library.se > 0) & ~np.stack([library.target_mask(dose) for dose in library.dose])
+
+
+def splits(
+    library: EffectLibrary, regime: str, n_folds: int, seed: int, leave_one_out: int = _LEAVE_ONE_OUT
+) -> Iterator[Split]:
+    """The folds of a regime, in an order that a seed decides.
+
+    A condition without a gene to judge it by (none but targets has a standard error) is left out, and so is one that
+    others hidden in the same fold moved to a harder regime.
+
+    Args:
+        regime: A regime, or one of `library.strata`.
+        n_folds: Where there are more than `leave_one_out` groups; up to that many, each is left out alone.
+    """
+    groups = _groups(library, regime)
+    shuffled = rng.generator(seed, "perturbation", "folds", regime).permutation(len(groups))
+    chosen = shuffled[:MAX_GROUPS]
+    n_chosen = len(chosen)
+    fold_of = np.full(len(groups), -1)
+    fold_of[chosen] = np.arange(n_chosen) % (n_chosen if n_chosen <= leave_one_out else n_folds)
+    usable = np.asarray(judged(library).any(1))
+    for fold in np.unique(fold_of[fold_of >= 0]):
+        inside = [groups[i] for i in np.flatnonzero(fold_of == fold)]
+        hidden = np.zeros(library.n_conditions, bool)
+        for _, hide in inside:
+            hidden[hide] = True
+        if hidden.all():
+            continue
+        draw = rng.generator(seed, "perturbation", "controls", regime, int(fold))
+        rest, effect, se = _apart(library, hidden, draw)
+        rows = [
+            int(row)
+            for wanted, _ in inside
+            for row in wanted
+            if usable[row] and _asks(stratum_of(rest, int(library.context[row]), library.dose[row]), regime)
+        ]
+        yield Split(int(fold), rest, np.array(rows, dtype=np.int64), effect, se)
+
+
+class Gathered:
+    """Held-out conditions, put together one after the other."""
+
+    def __init__(self, library: EffectLibrary) -> None:
+        self.library = library
+        self._rows: list[int] = []
+        self._folds: list[int] = []
+        self._arrays: list[tuple[np.ndarray, ...]] = []
+
+    def add(self, split: Split, made: Candidates, row: int, candidates: np.ndarray) -> None:
+        """A condition that `made`, the candidates of the split, predicted."""
+        centre = made.other_perturbations(int(self.library.context[row]), self.library.dose[row])
+        nothing = np.full(self.library.effect.shape[1], np.nan)
+        self._rows.append(row)
+        self._folds.append(split.fold)
+        self._arrays.append(
+            (candidates, nothing if centre is None else centre, split.effect[row], split.se[row], made.active)
+        )
+
+    def done(self) -> HeldOut | None:
+        """All of them; None without any."""
+        if not self._rows:
+            return None
+        candidates, centre, truth, se, active = (np.stack(values) for values in zip(*self._arrays, strict=True))
+        rows = np.array(self._rows)
+        return HeldOut(rows, np.array(self._folds), candidates, centre, truth, se, judged(self.library)[rows], active)
+
+
 def hold_out(
     library: EffectLibrary,
     regime: str,
@@ -118,59 +206,16 @@ def hold_out(
 ) -> HeldOut | None:
     """Predict the conditions of a regime from libraries that do not hold them; None where there are none.
 
-    A condition without a gene to judge it by (none but targets has a standard error) is left out.
-
     Args:
         regime: A regime, or one of `library.strata`.
         embeddings, screens: Priors; they must not come from the effects that are held out.
     """
-    groups = _groups(library, regime)
-    if not groups:
-        return None
-    n_groups = len(groups)
-    shuffled = rng.generator(seed, "perturbation", "folds", regime).permutation(n_groups)
-    fold_of = np.full(n_groups, -1)
-    chosen = shuffled[:MAX_GROUPS]
-    n_chosen = len(chosen)
-    fold_of[chosen] = np.arange(n_chosen) % (n_chosen if n_chosen <= _LEAVE_ONE_OUT else n_folds)
-    judged = (library.se > 0) & ~np.stack([library.target_mask(dose) for dose in library.dose])
-    rows, folds, predicted, baseline, truth, errors, active = [], [], [], [], [], [], []
-    nothing = np.full(library.effect.shape[1], np.nan)
-    for fold in np.unique(fold_of[fold_of >= 0]):
-        inside = [groups[i] for i in np.flatnonzero(fold_of == fold)]
-        hidden = np.zeros(library.n_conditions, bool)
-        for _, hide in inside:
-            hidden[hide] = True
-        if hidden.all():
-            continue
-        draw = rng.generator(seed, "perturbation", "controls", regime, int(fold))
-        rest, effect, se = _apart(library, hidden, draw)
-        made = Candidates(rest, n_components, ridge, embeddings, screens)
-        for wanted, _ in inside:
-            for row in wanted:
-                context, dose = int(library.context[row]), library.dose[row]
-                # Others hidden in the same fold may have moved it to a harder regime.
-                if judged[row].any() and _asks(stratum_of(rest, context, dose), regime):
-                    rows.append(int(row))
-                    folds.append(int(fold))
-                    truth.append(effect[row])
-                    errors.append(se[row])
-                    active.append(made.active)
-                    predicted.append(made.all(context, dose))
-                    centre = made.other_perturbations(context, dose)
-                    baseline.append(nothing if centre is None else centre)
-    if not rows:
-        return None
-    return HeldOut(
-        np.array(rows),
-        np.array(folds),
-        np.stack(predicted),
-        np.stack(baseline),
-        np.stack(truth),
-        np.stack(errors),
-        judged[rows],
-        np.stack(active),
-    )
+    found = Gathered(library)
+    for split in splits(library, regime, n_folds, seed):
+        made = Candidates(split.rest, n_components, ridge, embeddings, screens)
+        for row in split.rows:
+            found.add(split, made, int(row), made.all(int(library.context[row]), library.dose[row]))
+    return found.done()
 
 
 def _asks(found: str, wanted: str) -> bool:

@@ -118,7 +118,7 @@ def default_stack(regime: str) -> Stack:
     return Stack(np.array([float(name == preferred) for name in (*CANDIDATES, *CANDIDATES)]) / 2, VarianceLaw(), 0)
 
 
-def _loss(prediction: np.ndarray, held: HeldOut) -> np.ndarray:
+def squared_loss(prediction: np.ndarray, held: HeldOut) -> np.ndarray:
     """Mean squared error of each condition over the genes used."""
     return (((prediction - held.truth) ** 2) * held.used).sum(1) / np.maximum(held.used.sum(1), 1)
 
@@ -150,7 +150,7 @@ def _choice(losses: np.ndarray, preferred: int) -> int:
     return int(np.where(worth, mean, -np.inf).argmax()) if worth.any() else preferred
 
 
-def _scored(regime: str, method: str, prediction: np.ndarray, held: HeldOut) -> dict[str, float | str | int]:
+def scored(regime: str, method: str, prediction: np.ndarray, held: HeldOut) -> dict[str, float | str | int]:
     n = len(held.row)
     centred = ~np.isnan(held.centre).any(1)
     plain = pearson_delta(prediction, held.truth, held.used)
@@ -183,7 +183,7 @@ def coverage_of(prediction: np.ndarray, held: HeldOut, regime: str, level: float
     return found
 
 
-def _coverage(prediction: np.ndarray, held: HeldOut, regime: str) -> np.ndarray:
+def coverage_shares(prediction: np.ndarray, held: HeldOut, regime: str) -> np.ndarray:
     """Mean share over conditions at `COVERAGE_LEVELS`."""
     if len(np.unique(held.fold)) < 2:
         return np.zeros(0)
@@ -213,7 +213,7 @@ def cross_fitted(held: HeldOut, regime: str) -> tuple[dict[str, np.ndarray], np.
         scaled = mixer.mixed(mixer.scaled(others))
         choices[:-1, inside] = scaled[inside].transpose(1, 0, 2)
         choices[-1, inside] = np.einsum("k,nkg->ng", _stacked(scaled, held, others), scaled[inside])
-    losses = np.stack([_loss(prediction, held) for prediction in choices])
+    losses = np.stack([squared_loss(prediction, held) for prediction in choices])
     chosen = np.empty_like(held.truth)
     for fold in folds:
         inside = held.fold == fold
@@ -251,8 +251,8 @@ def fit_stack(held: HeldOut | None, regime: str) -> tuple[Stack, list[dict[str, 
     methods, weight = cross_fitted(held, regime)
     chosen, spread = methods["model"], spread_of(held.candidates, regime)
     law = fit_law(chosen, spread, held.active, held.truth, held.se, held.used)
-    scores = [_scored(regime, name, prediction, held) for name, prediction in methods.items()]
-    gain = _loss(methods["mean_effect"], held) - _loss(chosen, held)
+    scores = [scored(regime, name, prediction, held) for name, prediction in methods.items()]
+    gain = squared_loss(methods["mean_effect"], held) - squared_loss(chosen, held)
     n = len(held.row)
     error = float(gain.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
-    return Stack(weight, law, n, float(gain.mean()), error, _coverage(chosen, held, regime)), scores
+    return Stack(weight, law, n, float(gain.mean()), error, coverage_shares(chosen, held, regime)), scores
