@@ -112,7 +112,7 @@ def open_expression(
     batch_key: str | None = None,
     covariate_keys: Sequence[str] = (),
     stream: bool | None = None,
-    stream_bytes: int = STREAM_BYTES,
+    stream_bytes: int | None = None,
     max_bytes: int | None = None,
 ) -> Iterator[Cells]:
     """Check integer counts, reading them whole or leaving them on disk; the file is open as long as the context.
@@ -125,7 +125,7 @@ def open_expression(
         covariate_keys: Other columns of obs that must be complete.
         stream: Whether counts stay on disk; None leaves those there that would take more than `stream_bytes`,
             where the file can be read by cells.
-        stream_bytes: Memory.
+        stream_bytes: Memory; None takes `STREAM_BYTES`.
         max_bytes: Most memory to use; None takes 90 % of what is available.
 
     Raises:
@@ -136,7 +136,8 @@ def open_expression(
         name, where, obs, var = _tables(source, layer, None, labels_key, batch_key, covariate_keys)
         if stream is None:
             node = source.nodes[name]
-            stream = reads_by_rows(node) and load_bytes(node, where) > stream_bytes
+            most = STREAM_BYTES if stream_bytes is None else stream_bytes
+            stream = reads_by_rows(node) and load_bytes(node, where) > most
         if stream:
             yield _left_on_disk(source, name, where, obs, var)
         else:
