@@ -42,8 +42,6 @@ from genesim.pipeline.evaluate_cells import (
     score_cells,
     select,
 )
-from genesim.pipeline.evaluate_cells import at_mix as at_mix
-from genesim.pipeline.evaluate_cells import evaluate as evaluate
 from genesim.pipeline.linkage_controls import linkage_of_run
 from genesim.pipeline.privacy import audit_privacy
 from genesim.pipeline.relatives import held_out_relatives

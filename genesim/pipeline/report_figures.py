@@ -17,7 +17,7 @@ from genesim.data.cohort import Cohort
 from genesim.data.genotypes import Genotypes
 from genesim.evaluate.donor_attacks import ATTACKS
 from genesim.metrics.interval import proportion_interval
-from genesim.pipeline.evaluate import at_mix
+from genesim.pipeline.evaluate_cells import at_mix
 from genesim.pipeline.release_groups import group_rows
 from genesim.pipeline.report_cells import MOST_DONORS
 from genesim.report import expression_figures, gene_figures, genetic_figures
