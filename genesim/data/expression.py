@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import anndata as ad
-import h5py
 import numpy as np
 import pandas as pd
-import zarr
-from anndata.io import read_elem
 from jaxtyping import Int
 from scipy import sparse
 
 from genesim.console import log
 from genesim.data.backed import Counts, read_counts, scan_counts
 from genesim.data.counts import hint_for, to_counts
-from genesim.data.matrix import BackedView, csr_blocks, is_sparse, load_bytes, reads_by_rows, shape_of
+from genesim.data.expression_source import Source, chosen_node, opened
+from genesim.data.matrix import csr_blocks, is_sparse, load_bytes, reads_by_rows, shape_of
 from genesim.data.memory import check_fits
 from genesim.data.names import plain_frame, plain_labels, some
-from genesim.data.preflight_h5ad import is_zarr, open_h5ad, open_zarr, table_bytes, worded
+from genesim.data.preflight_h5ad import worded
 from genesim.errors import H5adError
 
 REPORT_KEY = "genesim_read"
@@ -51,18 +49,6 @@ class Cells:
     var: pd.DataFrame
     counts: Counts
     library_size: Int[np.ndarray, " cell"]
-
-
-@dataclass(frozen=True)
-class _Source:
-    """An AnnData of any form, opened: its tables, and its matrices by name ("X", layers, "raw")."""
-
-    where: str
-    obs: pd.DataFrame
-    var: pd.DataFrame
-    raw_var: pd.DataFrame | None
-    nodes: Mapping[str, Any]
-    on_disk: bool
 
 
 def read_expression(
@@ -97,7 +83,7 @@ def read_expression(
             column incomplete; values are not counts (the message names a layer that holds some).
         ResourceError: It would not fit in memory.
     """
-    with _opened(adata_or_path, max_bytes) as source:
+    with opened(adata_or_path, max_bytes) as source:
         name, where, obs, var = _tables(source, layer, donor_key, labels_key, batch_key, covariate_keys)
         cells, report = _whole(source, name, where, obs, var, max_bytes)
     return ad.AnnData(X=cells.counts, obs=cells.obs, var=cells.var, uns={REPORT_KEY: report})
@@ -132,7 +118,7 @@ def open_expression(
         H5adError: As `read_expression`, or counts that must stay on disk cannot be read by cells.
         ResourceError: It would not fit in memory.
     """
-    with _opened(adata_or_path, max_bytes) as source:
+    with opened(adata_or_path, max_bytes) as source:
         name, where, obs, var = _tables(source, layer, None, labels_key, batch_key, covariate_keys)
         if stream is None:
             node = source.nodes[name]
@@ -145,7 +131,7 @@ def open_expression(
 
 
 def _whole(
-    source: _Source, name: str, where: str, obs: pd.DataFrame, var: pd.DataFrame, max_bytes: int | None
+    source: Source, name: str, where: str, obs: pd.DataFrame, var: pd.DataFrame, max_bytes: int | None
 ) -> tuple[Cells, dict[str, Any]]:
     """Cells with their counts in memory, and what was read and left out."""
     with worded(where) if source.on_disk else nullcontext():
@@ -172,7 +158,7 @@ def _seen_genes(counts: sparse.csr_matrix) -> np.ndarray:
     return seen
 
 
-def _left_on_disk(source: _Source, name: str, where: str, obs: pd.DataFrame, var: pd.DataFrame) -> Cells:
+def _left_on_disk(source: Source, name: str, where: str, obs: pd.DataFrame, var: pd.DataFrame) -> Cells:
     """Cells with their counts on disk, after one pass over them."""
     node = source.nodes[name]
     with worded(where):
@@ -193,7 +179,7 @@ def _left_on_disk(source: _Source, name: str, where: str, obs: pd.DataFrame, var
 
 
 def _tables(
-    source: _Source,
+    source: Source,
     layer: str | None,
     donor_key: str | None,
     labels_key: str | None,
@@ -201,7 +187,7 @@ def _tables(
     covariate_keys: Sequence[str],
 ) -> tuple[str, str, pd.DataFrame, pd.DataFrame]:
     """Name of the matrix, what errors call it, obs with complete keys, and var."""
-    name = _chosen(source, layer)
+    name = chosen_node(source, layer)
     where = f"{source.where}, {'X' if name == 'X' else name if name == 'raw' else f'layer {name!r}'}"
     var = source.raw_var if name == "raw" and source.raw_var is not None else source.var
     _check_names(source.obs.index, "cell (obs)", "obs", source.where)
@@ -223,89 +209,6 @@ def _kept_rows(obs: pd.DataFrame, kept: np.ndarray) -> pd.DataFrame:
     return obs
 
 
-@contextmanager
-def _opened(adata_or_path: Any, max_bytes: int | None) -> Iterator[_Source]:
-    if isinstance(adata_or_path, ad.AnnData):
-        if adata_or_path.isbacked:
-            # A backed AnnData was opened without these checks. Its obs may differ from the file's by now.
-            with open_h5ad(adata_or_path.filename):
-                pass
-        yield _source_of(adata_or_path)
-    elif isinstance(adata_or_path, str | os.PathLike) and is_zarr(adata_or_path):
-        where = os.fspath(adata_or_path)
-        group = open_zarr(adata_or_path)
-        with worded(where):
-            source = _source_of_file(group, where)
-        yield source
-    elif isinstance(adata_or_path, str | os.PathLike):
-        with open_h5ad(adata_or_path) as file:
-            where = os.fspath(adata_or_path)
-            check_fits(
-                table_bytes(file["obs"]) + table_bytes(file["var"]),
-                max_bytes,
-                what="reading obs",
-                where=where,
-            )
-            with worded(where):
-                source = _source_of_file(file, where)
-            yield source
-    else:
-        raise H5adError(
-            f"a {type(adata_or_path).__name__} was given",
-            remedy="give an AnnData or the path of an h5ad or a Zarr store",
-        )
-
-
-def _source_of(adata: ad.AnnData) -> _Source:
-    nodes: dict[str, Any] = {}
-    if not adata.isbacked:
-        nodes["X"] = adata.X
-    else:
-        base = adata._adata_ref if adata.is_view else adata
-        node = getattr(base.X, "group", base.X)  # a sparse X wraps its HDF5 group
-        if adata.is_view:
-            # anndata has no public way to ask a view of a backed AnnData for its rows and columns.
-            rows, columns = np.arange(base.n_obs)[adata._oidx], np.arange(base.n_vars)[adata._vidx]
-            node = BackedView(node, rows.ravel(), columns.ravel())
-        nodes["X"] = node
-    # Since anndata 0.13 X is also the layer called None.
-    nodes |= {name: adata.layers[name] for name in adata.layers if name is not None}
-    raw_var = None
-    if adata.raw is not None:
-        raw = adata.raw.X
-        nodes.setdefault("raw", getattr(raw, "group", raw))
-        raw_var = adata.raw.var
-    nodes = {name: node for name, node in nodes.items() if node is not None}
-    where = str(adata.filename) if adata.isbacked else "AnnData"
-    return _Source(where, adata.obs, adata.var, raw_var if "raw" not in adata.layers else None, nodes, adata.isbacked)
-
-
-def _source_of_file(file: h5py.File | zarr.Group, where: str) -> _Source:
-    def present(name: str) -> bool:
-        return name in file and file[name].attrs.get("encoding-type") != "null"
-
-    nodes = {"X": file["X"]} if present("X") else {}
-    layers: Any = file.get("layers", {})
-    nodes |= {name: layers[name] for name in layers}
-    raw_var = None
-    if "raw" not in nodes and present("raw/X"):
-        nodes["raw"] = file["raw/X"]
-        raw_var = read_elem(file["raw/var"])
-    return _Source(where, read_elem(file["obs"]), read_elem(file["var"]), raw_var, nodes, True)
-
-
-def _chosen(source: _Source, layer: str | None) -> str:
-    name = "X" if layer is None else layer
-    if name not in source.nodes:
-        found = "has no X" if layer is None else f"has no layer '{layer}'"
-        raise H5adError(
-            f"{found}; it holds: {some(source.nodes)}",
-            where=source.where,
-            remedy="choose one of those with layer=",
-        )
-    return name
-
-
 def _check_names(names: pd.Index, what: str, axis: str, where: str) -> None:
     if names.isna().any():
         raise H5adError(
@@ -324,7 +227,7 @@ def _check_names(names: pd.Index, what: str, axis: str, where: str) -> None:
 
 
 def _with_keys(
-    source: _Source, donor: str | None, labels: str | None, batch: str | None, covariates: Sequence[str]
+    source: Source, donor: str | None, labels: str | None, batch: str | None, covariates: Sequence[str]
 ) -> pd.DataFrame:
     """Copy of obs whose named columns are complete, and text where they must be."""
     twice = source.obs.columns[source.obs.columns.duplicated()]
@@ -381,12 +284,12 @@ def _describe(cells: pd.Index, genes: pd.Index) -> Callable[[int, int], str]:
     return lambda row, column: f"cell '{cells[row]}', gene '{genes[column]}'"
 
 
-def _hint(source: _Source, name: str) -> str:
+def _hint(source: Source, name: str) -> str:
     return hint_for(source.nodes, name, source.where)
 
 
 def _read_counts(
-    source: _Source,
+    source: Source,
     name: str,
     cells: pd.Index,
     genes: pd.Index,
