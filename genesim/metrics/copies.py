@@ -29,17 +29,13 @@ class Fingerprints(NamedTuple):
 
 def fingerprints(counts: Matrix) -> Fingerprints:
     """Fingerprints of the rows of integer counts; the layout of sparse counts does not matter."""
-    matrix = sparse.csr_matrix(counts).astype(np.int64).astype(np.uint64)
+    matrix = sparse.csr_matrix(counts).astype(np.int64)
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
     factors = np.random.default_rng(_SEED).integers(0, 2**64, (counts.shape[1], 2), np.uint64, endpoint=False)
-    hashes = [np.asarray(matrix @ np.ascontiguousarray(factors[:, i])) for i in (0, 1)]
-    if matrix.has_canonical_format and (matrix.data > 0).all():
-        detected = np.diff(matrix.indptr)
-    else:
-        matrix = matrix.copy()
-        matrix.sum_duplicates()
-        matrix.eliminate_zeros()
-        detected = np.diff(matrix.indptr)
-    return Fingerprints(hashes[0], hashes[1], detected.astype(np.int64))
+    unsigned = matrix.astype(np.uint64)
+    hashes = [np.asarray(unsigned @ np.ascontiguousarray(factors[:, i])) for i in (0, 1)]
+    return Fingerprints(hashes[0], hashes[1], np.diff(matrix.indptr).astype(np.int64))
 
 
 def joined(parts: list[Fingerprints]) -> Fingerprints:
