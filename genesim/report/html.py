@@ -119,9 +119,13 @@ def _card(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if name == "privacy":
         bad = sum(row["level"] in ("middle", "bad") for row in rows)
         unplaced = len(rows) - good - bad
-        head = f"{bad} of {len(rows)} tests see copying" if bad else "No sign of copying in any test over all donors"
+        head = (
+            f"{bad} of {len(rows)} tests see training data"
+            if bad
+            else "No sign of training data in any test over all donors"
+        )
         if unplaced and not bad:
-            head = f"No sign of copying in {good} of {len(rows)} tests"
+            head = f"No sign of training data in {good} of {len(rows)} tests"
     else:
         head = f"{good} of {len(rows)} at or close to the floor"
     order = ("near", "middle", "bad")

@@ -144,10 +144,10 @@ def test_cards_name_the_weakest_and_never_praise_a_copier() -> None:
     source = page()
     cards = source[source.index('class="cards"') : source.index('class="key"')]
     assert "1 of 2 at or close to the floor" in cards
-    assert "1 of 2 tests see copying" in cards
+    assert "1 of 2 tests see training data" in cards
     assert "Weakest: Gene means" in cards
     clean = scores().iloc[:2].assign(family="privacy", level=["good", "unknown"])
-    assert "No sign of copying in 1 of 2 tests" in page(scores=clean)
+    assert "No sign of training data in 1 of 2 tests" in page(scores=clean)
 
 
 def test_same_arguments_same_bytes_and_the_file_is_whole(tmp_path: Path) -> None:
