@@ -119,13 +119,8 @@ def _card(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if name == "privacy":
         bad = sum(row["level"] in ("middle", "bad") for row in rows)
         unplaced = len(rows) - good - bad
-        head = (
-            f"{bad} of {len(rows)} tests see training data"
-            if bad
-            else "No sign of training data in any test over all donors"
-        )
-        if unplaced and not bad:
-            head = f"No sign of training data in {good} of {len(rows)} tests"
+        seen = f"{good} of {len(rows)} tests" if unplaced else "any test over all donors"
+        head = f"{bad} of {len(rows)} tests see training data" if bad else f"No sign of training data in {seen}"
     else:
         head = f"{good} of {len(rows)} at or close to the floor"
     order = ("near", "middle", "bad")
