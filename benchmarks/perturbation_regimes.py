@@ -4,8 +4,10 @@ Held-out conditions of real screens, copied regime by regime as `PerturbationMod
 choices from the other conditions). Each row of `perturbation_regimes.csv` is a data set, regime, priors or not, seed
 and metric: the model, the best baseline, their difference (positive: model ahead) and its standard error over
 conditions, and whether the model is at least within one standard error. `perturbation_coverage.csv` has the measured
-coverage of intervals: of all genes, and of genes that moved (|effect| > 3 standard errors), which no interval can be
-made for beforehand.
+coverage, mean width and interval score (Gneiting & Raftery 2007) of intervals of the observed effects: of all genes,
+of groups known beforehand (`foreseen`, the tenth with the largest predictions; fifths by `mobility`, what genes did
+in training), and of genes that moved (|effect| > 3 standard errors). The outcome picks these: `if_calibrated` is
+what a correct law would hold of them.
 
 Seeds decide the folds where a regime has more than 25 groups; with fewer each group is left out alone, and seeds agree.
 
@@ -27,10 +29,12 @@ from record import write_record
 
 from genesim.estimators.perturbation import PerturbationModel
 from genesim.metrics.perturbation import mean_absolute_error, pearson_delta, perturbation_discrimination
+from genesim.models.perturbation.calibration import MOVED, interval_score, mobility_bins, moved_if_calibrated
 from genesim.models.perturbation.heldout import HeldOut, hold_out
-from genesim.models.perturbation.stack import coverage_of, cross_fitted
+from genesim.models.perturbation.stack import cross_fitted, half_widths, laws_of
 
 LEVELS = (0.9, 0.95)
+N_BINS = 5
 
 
 def screens(data: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -93,15 +97,32 @@ def against_baselines(held: HeldOut, methods: dict[str, np.ndarray]) -> Iterator
 
 def coverage(held: HeldOut, prediction: np.ndarray, regime: str) -> Iterator[dict[str, Any]]:
     """Coverage of each fold's conditions by intervals whose law is that of the other folds."""
-    moved = held.used & (np.abs(held.truth) > 3 * held.se)
+    moved = held.used & (np.abs(held.truth) > MOVED * held.se)
     # The tenth of the genes of a condition for which the largest effects are predicted: known beforehand.
     size = np.where(held.used, np.abs(prediction), -1.0)
     foreseen = held.used & (size >= np.quantile(size, 0.9, axis=1, keepdims=True))
+    bins = mobility_bins(held.active, held.used, N_BINS)
+    groups = {"all": held.used, "foreseen": foreseen}
+    groups |= {f"mobility {k + 1} of {N_BINS}": bins == k for k in range(N_BINS)}
+    error = held.truth - prediction
     for level in LEVELS:
-        inside = coverage_of(prediction, held, regime, level)
-        for genes, used in (("all", held.used), ("foreseen", foreseen), ("moved", moved)):
-            n = int(used.sum())
-            yield {"level": level, "genes": genes, "n_effects": n, "coverage": inside[used].sum() / max(n, 1)}
+        half = half_widths(prediction, held, regime, level)
+        inside, score = np.abs(error) <= half, interval_score(error, half, level)
+        law_says = np.zeros(2)
+        for here, law, variance in laws_of(prediction, held, regime):
+            judged, told = held.used[here], (level, prediction[here], variance, held.se[here])
+            law_says += [probability[judged].sum() for probability in moved_if_calibrated(law, *told)]
+        expected = law_says[1] / law_says[0]
+        for genes, used in (*groups.items(), ("moved", moved)):
+            yield {
+                "level": level,
+                "genes": genes,
+                "n_effects": int(used.sum()),
+                "coverage": inside[used].mean() if used.any() else np.nan,
+                "if_calibrated": expected if genes == "moved" else level,
+                "width": 2 * half[used].mean() if used.any() else np.nan,
+                "interval_score": score[used].mean() if used.any() else np.nan,
+            }
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ choices of the other folds.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from genesim.metrics.perturbation import mean_absolute_error, pearson_delta, perturbation_discrimination
 from genesim.models.perturbation.candidates import CANDIDATES, RELEVANT
 from genesim.models.perturbation.heldout import HeldOut, hold_out
-from genesim.models.perturbation.intervals import VarianceLaw, fit_law, inside
+from genesim.models.perturbation.intervals import VarianceLaw, fit_law
 
 __all__ = ["STACKED", "HeldOut", "Stack", "default_stack", "fit_stack", "hold_out"]
 
@@ -171,16 +172,30 @@ def _mean(values: np.ndarray) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
-def coverage_of(prediction: np.ndarray, held: HeldOut, regime: str, level: float) -> np.ndarray:
-    """Effects inside intervals whose law comes from the other folds (condition x gene), of two folds or more."""
+def laws_of(prediction: np.ndarray, held: HeldOut, regime: str) -> Iterator[tuple[np.ndarray, VarianceLaw, np.ndarray]]:
+    """Each fold's conditions (a mask), the law of the other folds, and the variances that it gives to these conditions.
+
+    There must be two folds or more.
+    """
     spread = spread_of(held.candidates, regime)
-    found = np.zeros(held.truth.shape, bool)
     for fold in np.unique(held.fold):
         here = held.fold == fold
-        arrays = (prediction, spread, held.active, held.truth, held.se)
-        law = fit_law(*(a[~here] for a in (*arrays, held.used)))
-        found[here] = inside(law, level, *(a[here] for a in arrays))
-    return found
+        arrays = (prediction, spread, held.active, held.truth, held.se, held.used)
+        law = fit_law(*(a[~here] for a in arrays))
+        yield here, law, law.variance(prediction[here], spread[here], held.active[here])
+
+
+def half_widths(prediction: np.ndarray, held: HeldOut, regime: str, level: float) -> np.ndarray:
+    """Half of each interval of the observed effect (measurement noise included) by the law of the other folds."""
+    half = np.zeros(held.truth.shape)
+    for here, law, variance in laws_of(prediction, held, regime):
+        half[here] = law.multiplier(level, variance) * np.sqrt(variance + held.se[here] ** 2)
+    return half
+
+
+def coverage_of(prediction: np.ndarray, held: HeldOut, regime: str, level: float) -> np.ndarray:
+    """Effects inside intervals whose law comes from the other folds (condition x gene), of two folds or more."""
+    return np.abs(held.truth - prediction) <= half_widths(prediction, held, regime, level)
 
 
 def coverage_shares(prediction: np.ndarray, held: HeldOut, regime: str) -> np.ndarray:
