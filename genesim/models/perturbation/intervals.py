@@ -75,7 +75,8 @@ def fit_law(
         scaled = design / total[:, None]
         # Normal equations: as many rows as conditions x genes would take minutes otherwise.
         gram, cross = scaled.T @ scaled, scaled.T @ (excess / total)
-        scale = np.sqrt(np.maximum(np.diag(gram), 1e-300))
+        # A feature that is 0 throughout has no coefficient.
+        scale = np.where(np.diag(gram) > 0, np.sqrt(np.diag(gram)), np.inf)
         factor = np.linalg.cholesky(gram / np.outer(scale, scale) + 1e-9 * np.eye(4))
         coefficient = nnls(factor.T, np.linalg.solve(factor, cross / scale))[0] / scale
         variance = design @ coefficient

@@ -71,6 +71,18 @@ def test_larger_errors_than_the_law_knows_are_rejected() -> None:
     assert moved < expected - 0.1
 
 
+def test_candidates_that_differ_by_rounding_do_not_widen_intervals() -> None:
+    """What they differ by is taken for 0, and a feature of zeros once got coefficients of 1e139 in one fit of ten."""
+    shape = (10, 60)
+    rounding, se, used = np.full(shape, 1e-34), np.full(shape, NOISE), np.ones(shape, bool)
+    for seed in range(40):
+        draw = np.random.default_rng(seed)
+        sd = np.exp(draw.normal(-3, 1, shape[1]))
+        truth = sd * draw.normal(size=shape) + NOISE * draw.normal(size=shape)
+        law = fit_law(0.2 * sd * draw.normal(size=shape), rounding, np.broadcast_to(sd**2, shape), truth, se, used)
+        assert law.disagreement == 0
+
+
 def test_interval_score_is_least_for_the_true_quantiles() -> None:
     error = np.random.default_rng(0).normal(size=20000)
     right = norm.ppf(0.95)
