@@ -4,7 +4,7 @@
     python benchmarks/perturbation_cells.py --data ../shared/data --seeds 0 1 2 --sets kang papalexi --cells flow
 
 Kang: each of 7 cell types' stimulated cells left out, 2,000 genes. Papalexi: each of 4 strong targets (IFNGR1,
-IFNGR2, JAK2, STAT1) left out of each replicate. Norman: each of 5 doubles left out. All methods share one predicted
+IFNGR2, JAK2, STAT1) left out of each replicate. Norman: each of 15 doubles left out. All methods share one predicted
 mean effect; `true_mean_*` are given the true one, which shows what the shape of the distribution adds. E-distance
 (U-statistic, Euclidean) and unbiased MMD2 in 50 principal components of real and predicted cells, pair by pair.
 `halves` is real against real, `controls` is no change; `flow` is used whatever its gate says, `gated` is what
