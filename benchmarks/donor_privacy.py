@@ -8,9 +8,11 @@ donors nor the other 10. Writes donor_privacy.csv (one row a generator, division
 donor_privacy_controls.csv, donor_privacy.json and donor_privacy.png (ROC curves).
 
     python benchmarks/donor_privacy.py --steps 1000 --flow-steps 800
-    python benchmarks/donor_privacy.py --planted-only    # the white box's planted models alone: nothing is trained
+    python benchmarks/donor_privacy.py --planted-only --seeds 10 11 \
+        --planted-cells 1000 1000 2000 --planted-steps 500 1000 1500
 
-The second writes donor_privacy_planted.csv and donor_privacy_planted.json.
+The second tries sizes of the white box's planted networks, on divisions that the first does not report; it writes
+donor_privacy_planted.csv and donor_privacy_planted.json.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ from genesim.config.evaluate import DonorAuditConfig
 from genesim.config.model import ExpressionConfig
 from genesim.evaluate.donor_attacks import ATTACKS, DonorCells, Judged, at_most
 from genesim.evaluate.donor_records import Control
+from genesim.evaluate.donor_white_box import planted_white_box
 from genesim.metrics.membership import donor_attack
+from genesim.pipeline.planted_network import memorising_learner
 from genesim.provenance.atomic import atomic_file
 
 METHODS = ("vae", "copula", "independent")
@@ -71,19 +75,20 @@ def stranger(train: ad.AnnData, holdout: ad.AnnData, config: ExpressionConfig, s
     return asdict(Control("stranger", row.attack, row.value, row.low, row.high, fair))
 
 
-def planted_models(train: ad.AnnData, holdout: ad.AnnData, seed: int) -> list[dict[str, Any]]:
-    """The white box on its two planted models, on the donors and cells that the audit judges."""
-    config = DonorAuditConfig()
-    sides = []
+def planted_models(train: ad.AnnData, holdout: ad.AnnData, seed: int, config: DonorAuditConfig) -> list[dict[str, Any]]:
+    """The white box on its planted networks, on the donors and cells that the audit judges."""
+    start, sides = time.process_time(), []
     for part, name in ((train, "train"), (holdout, "holdout")):
         labels, donors = (part.obs[key].astype(str).to_numpy(str) for key in (LABELS, DONOR))
         cells = DonorCells(sparse.csr_matrix(part.X), labels, donors)
         sides.append(at_most(cells, config.max_cells_per_donor, config.min_cells_per_donor, seed, name))
     judged = Judged(sides[0], sides[1], seed, config)
+    sizes = {"cells": config.planted_cells, "steps": config.planted_steps}
     rows = []
-    for kind, folds in judged.planted_white_box().items():
+    for kind, folds in planted_white_box(judged, memorising_learner(seed, config)).items():
         found = donor_attack(folds, rng.generator(seed, "privacy", "bootstrap", kind, "white_box"))
-        rows.append({"division": seed, "kind": kind, **found.auc._asdict()})
+        rows.append({"division": seed, **sizes, "kind": kind, **found.auc._asdict()})
+    print(f"division {seed}, {sizes}: {time.process_time() - start:.0f} s of CPU", flush=True)
     return rows
 
 
@@ -122,14 +127,22 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2500, help="training steps of the network")
     parser.add_argument("--flow-steps", type=int, default=2000, help="training steps of its flow")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
-    parser.add_argument("--planted-only", action="store_true", help="only the planted models of the white box")
+    parser.add_argument("--planted-only", action="store_true", help="only the planted networks of the white box")
+    default = DonorAuditConfig()
+    sizes = {"--planted-cells": default.planted_cells, "--planted-steps": default.planted_steps}
+    for name, value in sizes.items():
+        parser.add_argument(name, type=int, nargs="+", default=[value], help="with --planted-only: sizes to try")
     given = parser.parse_args()
     cells, _ = onek1k(given.data)
     if given.planted_only:
-        found = pd.DataFrame([row for seed in given.seeds for row in planted_models(*divide(cells, seed), seed)])
-        print(found)
-        with atomic_file(given.out / "donor_privacy_planted.csv") as temporary:
-            found.to_csv(temporary, index=False, float_format="%.4f")
+        found: list[dict[str, Any]] = []
+        for seed in given.seeds:
+            for n_cells, n_steps in zip(given.planted_cells, given.planted_steps, strict=True):
+                config = DonorAuditConfig(planted_cells=n_cells, planted_steps=n_steps)
+                found += planted_models(*divide(cells, seed), seed, config)
+                with atomic_file(given.out / "donor_privacy_planted.csv") as temporary:
+                    pd.DataFrame(found).to_csv(temporary, index=False, float_format="%.4f")
+        print(pd.DataFrame(found))
         write_record(given.out / "donor_privacy_planted.json", seeds=given.seeds)
         return
     rows: list[dict[str, Any]] = []

@@ -20,12 +20,18 @@ The copying scores of `real` are those of a half of the held-out cells against t
 is what they look for. `shuffled_genes` has no place among the last ones (it keeps what `mean_only` lacks and the other
 way round): it must be worse than `independent`. A pair is ordered rightly where the better rung has the better mean
 over seeds, by more than two standard errors of the paired difference ("clear"), else "level" or "wrong"; with one seed
-by sign alone. The memoriser is caught where its share of nearer cells is clearly above that of every rung that cannot
-copy.
+by sign alone. The memoriser is caught where its share of nearer cells, and that of exact copies, is clearly above that
+of every rung that cannot copy.
+
+What has to order the ladder are the headline scores, which `genesim.evaluate.catalog.HEADLINE` names and the report
+begins with: of the scores of cells the harder classifier AUC (the rungs from best to worst) and the two copying scores
+(the memoriser). Other scores are listed beside them as supporting.
 
 Scores are kept in the cache, and the tables are written anew after each data set: a run cut short is taken up again.
 
-Writes `ladder.csv` (data set, seed, rung, metric, value), `ladder_order.csv` (data set, metric, pair, difference,
+`--order-only` judges the rows of a finished `ladder.csv` again and trains nothing.
+
+Writes `ladder.csv` (data set, seed, rung, metric, value), `ladder_order.csv` (data set, role, metric, pair, difference,
 verdict), `ladder.png` and `ladder.json`.
 """
 
@@ -46,14 +52,17 @@ from scipy import sparse
 
 from genesim import rng
 from genesim.config.evaluate import EvaluateConfig
-from genesim.evaluate.catalog import EXPRESSION
+from genesim.evaluate.catalog import EXPRESSION, HEADLINE
 from genesim.evaluate.copying import compare_copying
 
 DATASETS = ("onek1k", "papalexi", "kang_2000")
 RUNGS = ("real", "model", "copula", "independent", "poisson", "mean_only", "shuffled_genes", "memoriser")
 FITTED = ("model", "copula", "independent")
-HEADLINE = ("classifier_auc", "classifier_auc_harder", "mmd2", "mmd2_within_type", "gene_correlation_within_type")
-COPYING = ("nearest_neighbour_share", "exact_copies_cells")
+JUDGED = tuple(name for name in HEADLINE if name in EXPRESSION)
+LIKENESS = tuple(name for name in JUDGED if EXPRESSION[name].family == "fidelity")
+COPYING = tuple(name for name in JUDGED if EXPRESSION[name].family == "privacy")
+SUPPORTING = ("classifier_auc", "mmd2", "mmd2_within_type", "gene_correlation_within_type")
+"""Scores that say where a difference lies; none of them alone has to order the ladder."""
 PAIRS = [*pairwise(RUNGS[:6]), ("independent", "shuffled_genes")]
 CAUGHT = [(rung, "memoriser") for rung in ("real", "model", "copula", "independent", "poisson")]
 
@@ -120,17 +129,16 @@ def scored(cache: Path, case: Case, rung: str, counts: sparse.csr_matrix, config
             copies = compare_copying(one, other, case.counts("train"), None, "", case.seed, config)
             found |= {score.metric: score.value for score in copies}
         cache.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({name: float(found[name]) for name in (*HEADLINE, *COPYING)}))
+        path.write_text(json.dumps({name: float(found[name]) for name in (*SUPPORTING, *JUDGED)}))
     return json.loads(path.read_text())
 
 
 def order(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a data set, headline metric and pair of rungs: mean difference in badness, its error, the verdict."""
+    """A row a data set, metric and pair of rungs: mean difference in badness, its error, the verdict."""
     rows = []
-    judged = table[table["metric"].isin((*HEADLINE, COPYING[0]))]
-    for (dataset, metric), part in judged.groupby(["dataset", "metric"], sort=False):
+    for (dataset, metric), part in table.groupby(["dataset", "metric"], sort=False):
         bad = part.assign(bad=badness(str(metric), part["value"])).pivot(index="seed", columns="rung", values="bad")
-        for better, worse in PAIRS if metric in HEADLINE else CAUGHT:
+        for better, worse in CAUGHT if metric in COPYING else PAIRS:
             gap = bad[worse] - bad[better]
             if len(gap) == 1:  # no error is known: only the sign
                 error, found = np.nan, "as asked, one seed" if gap.mean() > 0 else "reversed, one seed"
@@ -140,6 +148,7 @@ def order(table: pd.DataFrame) -> pd.DataFrame:
             rows.append(
                 {
                     "dataset": dataset,
+                    "role": "headline" if metric in JUDGED else "supporting",
                     "metric": metric,
                     "better": better,
                     "worse": worse,
@@ -153,10 +162,10 @@ def order(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def figure(table: pd.DataFrame, path: Path) -> None:
-    """A panel a headline metric and the copying share; rungs from left to right, a line a data set."""
+    """A panel a metric, the headline ones first; rungs from left to right, a line a data set."""
     from matplotlib.figure import Figure
 
-    metrics = [*HEADLINE, COPYING[0]]
+    metrics = [*LIKENESS, COPYING[0], *SUPPORTING]
     picture = Figure(figsize=(11, 6.2), layout="constrained")
     axes = picture.subplots(2, 3).ravel()
     for axis, metric in zip(axes, metrics, strict=True):
@@ -172,12 +181,27 @@ def figure(table: pd.DataFrame, path: Path) -> None:
     picture.savefig(path, dpi=110)
 
 
+def show(verdicts: pd.DataFrame) -> None:
+    """Each pair's verdict by metric, and how many there are of each, by role."""
+    pair = ["dataset", "better", "worse"]
+    print(verdicts.pivot_table(index=pair, columns="metric", values="verdict", aggfunc="first").to_string())
+    print(verdicts.groupby(["role", "metric"], sort=False)["verdict"].value_counts().unstack(fill_value=0).to_string())
+
+
 def main() -> None:
     parser = arguments(__doc__, list(DATASETS))
     parser.add_argument("--max-cells", type=int, default=2000, help="most cells compared")
     parser.add_argument("--steps", type=int, default=2500, help="training steps of the network")
     parser.add_argument("--flow-steps", type=int, default=2000, help="training steps of its flow")
+    parser.add_argument("--order-only", action="store_true", help="judge the rows of ladder.csv again")
     asked = parser.parse_args()
+    if asked.order_only:
+        table = pd.read_csv(asked.out / "ladder.csv")
+        verdicts = order(table)
+        verdicts.round(5).to_csv(asked.out / "ladder_order.csv", index=False)
+        figure(table, asked.out / "ladder.png")
+        show(verdicts)
+        return
     asked.out.mkdir(parents=True, exist_ok=True)
     evaluate = EvaluateConfig(max_cells=asked.max_cells, n_bootstrap=5)  # its intervals are not used
     rows = []
@@ -197,10 +221,7 @@ def main() -> None:
         figure(table, asked.out / "ladder.png")
         settings = {name: getattr(asked, name) for name in ("seeds", "datasets", "max_cells", "steps", "flow_steps")}
         write_record(asked.out / "ladder.json", settings=settings, done=f"{case.name}, seed {case.seed}")
-    shown = verdicts.pivot_table(
-        index=["dataset", "better", "worse"], columns="metric", values="verdict", aggfunc="first"
-    )
-    print(shown.to_string())
+    show(verdicts)
 
 
 if __name__ == "__main__":

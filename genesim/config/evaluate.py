@@ -8,7 +8,8 @@ from genesim.config.base import Record
 
 
 class DonorAuditConfig(Record):
-    """Sizes of the privacy audit, whose unit is the donor. The defaults take about 5 s of CPU for 40 donors."""
+    """Sizes of the privacy audit, whose unit is the donor. The defaults take about 5 s of CPU for 40 donors,
+    and about 30 s more with the white box, whose planted networks are trained."""
 
     max_cells_per_donor: PositiveInt = Field(default=100, ge=5)
     """Most cells of a donor that are judged."""
@@ -30,6 +31,10 @@ class DonorAuditConfig(Record):
     """Donors that training and held-out side, or a group's sides, need each before a failed attack says anything."""
     n_bootstrap: PositiveInt = Field(default=1000, ge=50)
     """Bootstrap samples of donors behind each interval."""
+    planted_cells: PositiveInt = Field(default=1000, ge=20)
+    """Most cells of a side that the white box's planted networks learn or are judged by, shared evenly by donors."""
+    planted_steps: PositiveInt = 500
+    """Training steps of each of these three networks, of 128 cells."""
 
 
 class EvaluateConfig(Record):

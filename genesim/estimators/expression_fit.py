@@ -97,15 +97,16 @@ def held_out(n_cells: int, share: float, seed: int) -> tuple[np.ndarray, np.ndar
     return np.sort(order[n:]), np.sort(order[:n])
 
 
-def _fit_vae(
+def fit_vae(
     counts: Counts,
     condition: Condition,
     n_levels: tuple[int, ...],
     shares: list[np.ndarray],
     config: ExpressionConfig,
     seed: int,
-    checkpoint_dir: Path | None,
+    checkpoint_dir: Path | None = None,
 ) -> FitResult[NbVae]:
+    """The network alone, in evaluation mode, with its training losses; arguments as of `fit_generator`."""
     train, validation = held_out(counts.shape[0], config.validation_share, seed)
     vae = NbVae(
         gene_statistics(counts),
@@ -288,7 +289,7 @@ def fit_generator(
         The generator and its history: `vae_*` and `flow_*` arrays a step.
     """
     folders = [None, None] if checkpoint_dir is None else [checkpoint_dir / "vae", checkpoint_dir / "flow"]
-    vae = _fit_vae(counts, condition, n_levels, shares, config, seed, folders[0])
+    vae = fit_vae(counts, condition, n_levels, shares, config, seed, folders[0])
     log.info("expression VAE: step %d of %d kept", vae.best_step, vae.n_steps)
     posterior = encode(vae.model, counts)
     refit_dispersion(vae.model, counts, condition, posterior, seed)

@@ -393,3 +393,28 @@ DONORS: dict[str, MetricInfo] = {
 }
 
 METRICS: dict[str, MetricInfo] = EXPRESSION | DONORS | HAPLOTYPES | EFFECTS | PERTURBATIONS
+
+HEADLINE: tuple[str, ...] = (
+    # Cells: whatever a classifier can use, depth and single genes included. It alone tells every rung of a ladder of
+    # generators from the next (benchmarks/ladder.py); distances and correlations are each blind to some of them.
+    "classifier_auc_harder",
+    # By likeness a copier is the best generator: these two find it.
+    "nearest_neighbour_share",
+    "exact_copies_cells",
+    # The people behind the cells: any attack may be the one that succeeds.
+    *DONORS,
+    # Haplotypes: what pairs of variants do not determine, and the same two questions as of cells.
+    "three_point_correlation",
+    "exact_copies_haplotypes",
+    "membership_auc",
+    # Planted truth: is it recovered in size, and is what is found true?
+    "effect_slope",
+    "effect_false_discovery",
+    # Perturbations: the mean of all of them does well on plain correlations, not on this one; and whole cells.
+    "centred_pearson_delta",
+    "energy_distance",
+)
+"""Scores that a verdict begins with; all others say where a difference lies.
+
+Those of cells are held to an order of generators that is known beforehand. The others are chosen by what they ask.
+"""

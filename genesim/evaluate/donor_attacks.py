@@ -84,6 +84,15 @@ def of_labels(cells: DonorCells, levels: Sequence[str]) -> DonorCells:
     return cells.take(np.flatnonzero(np.isin(cells.labels, levels)))
 
 
+def donor_scores(train: DonorCells, train_scores: np.ndarray, others: DonorCells, other_scores: np.ndarray) -> Sides:
+    """Donor scores, training and other donors in order of their names: means of cells' scores centred within labels."""
+    labels = np.unique(np.concatenate([train.labels, others.labels]), return_inverse=True)[1]
+    values = centred_within(np.concatenate([train_scores, other_scores]), labels)
+    parts = (train, values[: len(train)]), (others, values[len(train) :])
+    member, other = (donor_means(v, np.searchsorted(c.names, c.donors), len(c.names)) for c, v in parts)
+    return member, other
+
+
 class Judged:
     """Everything an attack needs of the donors it judges, made once for all simulated sets.
 
@@ -131,15 +140,7 @@ class Judged:
         return np.asarray(cells.counts[:, genes].toarray(), np.float64)
 
     def _sides(self, train: np.ndarray, holdout: np.ndarray, judged: np.ndarray) -> Sides:
-        """Donor scores from cells' scores of training and of judged held-out cells."""
-        others = self.holdout.of(judged)
-        labels = np.concatenate([self.codes(self.train), self.codes(others)])
-        values = centred_within(np.concatenate([train, holdout]), labels)
-        names = self.train.names, np.asarray(judged)
-        parts = values[: len(train)], values[len(train) :]
-        codes = np.searchsorted(names[0], self.train.donors), np.searchsorted(names[1], others.donors)
-        member, other = (donor_means(v, c, len(n)) for v, c, n in zip(parts, codes, names, strict=True))
-        return member, other
+        return donor_scores(self.train, train, self.holdout.of(judged), holdout)
 
     def black_box(self, simulated: DonorCells, fold: int) -> Iterator[tuple[str, Sides]]:
         """Each attack's donor scores, from the simulated cells and the fold's reference."""
@@ -174,64 +175,6 @@ class Judged:
                         dense[side][at[side]], dense[2][at[2]], dense[3][at[3]]
                     )
         yield "copula", self._sides(ratio[0], ratio[1], judged)
-
-    def _calibrated(
-        self, fold: int, train: np.ndarray, holdout: np.ndarray, calibration: np.ndarray | None = None
-    ) -> Sides:
-        """Donor scores from a model's log-likelihood of each real cell, calibrated on reference donors.
-
-        Args:
-            fold: Whose reference and judged donors are taken.
-            train: Log-likelihood of each cell of `self.train`.
-            holdout: Of each cell of `self.holdout`.
-            calibration: Donors to calibrate on; None takes all of the fold's reference.
-        """
-        reference_donors, judged = self.folds[fold]
-        names = reference_donors if calibration is None else calibration
-        rows = [np.flatnonzero(np.isin(self.holdout.donors, part)) for part in (names, judged)]
-        reference, others = (self.holdout.take(part) for part in rows)
-
-        def features(cells: DonorCells) -> np.ndarray:
-            log_library = np.log(np.maximum(cells.library, 1.0))
-            detected = np.log(np.maximum(cells.counts.getnnz(axis=1), 1.0))
-            size = np.stack([log_library, log_library**2, detected, cells.library], axis=1)
-            return np.hstack([np.eye(len(self.levels))[self.codes(cells)], size])
-
-        known = holdout[rows[0]], features(reference)
-        found = [
-            attacks.calibrated_loss(likelihood, features(cells), *known)
-            for likelihood, cells in ((train, self.train), (holdout[rows[1]], others))
-        ]
-        return self._sides(found[0], found[1], judged)
-
-    def white_box(self) -> list[Sides]:
-        """Donor scores from the model's own likelihood of each cell, a pair a fold.
-
-        Raises:
-            InputError: Cells come without the likelihood.
-        """
-        train, holdout = self.train.log_likelihood, self.holdout.log_likelihood
-        if train is None or holdout is None:
-            raise InputError(
-                "cells come without the model's likelihood", where="white-box attack", remedy="give the model"
-            )
-        return [self._calibrated(fold, train, holdout) for fold in range(len(self.folds))]
-
-    def planted_white_box(self) -> dict[str, list[Sides]]:
-        """The same attack on two planted models: "memoriser" and "honest", a pair of scores a fold.
-
-        Both are kernel densities on the principal components, which need no training. The memoriser's kernels stand on
-        the training donors' cells. The honest one's stand on the cells of half of the fold's reference donors, and the
-        other half calibrates it: neither training nor judged donors are in it.
-        """
-        found: dict[str, list[Sides]] = {"memoriser": [], "honest": []}
-        copied = [attacks.kernel_likelihood(x, self.spaces[0]) for x in self.spaces]
-        for fold, (reference, _) in enumerate(self.folds):
-            found["memoriser"].append(self._calibrated(fold, copied[0], copied[1]))
-            inside = np.isin(self.holdout.donors, reference[::2])
-            likelihood = [attacks.kernel_likelihood(x, self.spaces[1][inside]) for x in self.spaces]
-            found["honest"].append(self._calibrated(fold, likelihood[0], likelihood[1], reference[1::2]))
-        return found
 
     def all_folds(self, simulated: DonorCells) -> dict[str, list[Sides]]:
         """Every black-box attack on one simulated set, a pair of scores a fold."""

@@ -19,6 +19,7 @@ from genesim.evaluate.donor_attacks import ATTACKS, BLACK_BOX, DonorCells, Judge
 from genesim.evaluate.donor_controls import resampled
 from genesim.evaluate.donor_groups import group_attacks
 from genesim.evaluate.donor_records import AttackRow, Control, CopyCheck, DonorAudit, verdict_of
+from genesim.evaluate.donor_white_box import Learner, planted_white_box, white_box
 from genesim.metrics.copies import exact_copies
 from genesim.metrics.interval import Interval
 from genesim.metrics.membership import (
@@ -96,6 +97,7 @@ def audit_donors(
     simulated: DonorCells,
     *,
     groups: Mapping[str, Mapping[str, str]] | None = None,
+    learn: Learner | None = None,
     seed: int = 0,
     config: DonorAuditConfig | None = None,
 ) -> DonorAudit:
@@ -106,12 +108,14 @@ def audit_donors(
         holdout: Cells of other donors, of the same genes, from the same population and processing.
         simulated: Simulated cells of the same genes.
         groups: For each attribute ("ancestry x sex"), every donor's group: the attacks' success within groups.
+        learn: Fits networks that memorise, the white box's planted models: needed where the cells come with the model's
+            likelihood, and that is what makes the attack.
         seed: Of draws, folds, planted generators and bootstrap.
         config: Sizes.
 
     Raises:
-        InputError: A donor is on both sides, genes differ, or fewer than two training or four held-out donors have
-            enough cells of shared cell types.
+        InputError: A donor is on both sides, genes differ, a likelihood comes without `learn`, or fewer than two
+            training or four held-out donors have enough cells of shared cell types.
     """
     config = config or DonorAuditConfig()
     both = np.intersect1d(train.names, holdout.names)
@@ -149,9 +153,9 @@ def audit_donors(
         return resampled(source, len(made), rng.generator(seed, "privacy", *name))
 
     found = judged.all_folds(made)
-    white_box = judged.train.log_likelihood is not None
-    if white_box:
-        found["white_box"] = judged.white_box()
+    attacked = judged.train.log_likelihood is not None
+    if attacked:
+        found["white_box"] = white_box(judged)
     memoriser = judged.all_folds(planted(train_all, "memoriser"))
     honest: dict[str, list[Sides]] = {name: [] for name in BLACK_BOX}
     for fold, (reference, _) in enumerate(judged.folds):
@@ -170,15 +174,21 @@ def audit_donors(
         return donor_attack(folds, stream, n_repeats=config.n_bootstrap, coverage=wanted)
 
     sets = {"memoriser": memoriser, "honest": honest}
-    if white_box:
-        for kind, folds in judged.planted_white_box().items():
+    if attacked:
+        if learn is None:
+            raise InputError(
+                "cells come with a model's likelihood, and nothing to plant beside it",
+                where="white-box attack",
+                remedy="give `learn`: without planted models the attack says nothing",
+            )
+        for kind, folds in planted_white_box(judged, learn).items():
             sets[kind]["white_box"] = folds
     planted_success = {
         (kind, name): success(folds, kind, name) for kind, attacks in sets.items() for name, folds in attacks.items()
     }
     controls = tuple(_control(kind, name, a, n, strict) for (kind, name), a in planted_success.items())
     reasons = _validity([c for c in controls if c.attack != "white_box"], "generator that copies training cells")
-    own = _validity([c for c in controls if c.attack == "white_box"], "model that memorises") if white_box else ()
+    own = _validity([c for c in controls if c.attack == "white_box"], "network that memorises") if attacked else ()
     valid = {name: not (own if name == "white_box" else reasons) for name in found}
     rows = []
     for name, folds in found.items():

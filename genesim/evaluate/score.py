@@ -16,7 +16,7 @@ from typing import Literal
 import pandas as pd
 
 from genesim.errors import InputError
-from genesim.evaluate.catalog import METRICS, Direction, MetricInfo
+from genesim.evaluate.catalog import HEADLINE, METRICS, Direction, MetricInfo
 from genesim.metrics.interval import Interval
 from genesim.report.tables import number
 
@@ -229,11 +229,12 @@ class ScoreTable:
                 "level": s.level,
                 "family": s.info.family,
                 "label": s.info.label,
+                "headline": s.metric in HEADLINE,
                 "meaning": s.info.meaning,
             }
             for s in self.scores
         ]
-        derived = ("unit", "direction", "target", "normalised", "verdict", "level", "family", "label")
+        derived = ("unit", "direction", "target", "normalised", "verdict", "level", "family", "label", "headline")
         return pd.DataFrame(rows, columns=[*_COLUMNS, *derived, "meaning"])
 
     @classmethod

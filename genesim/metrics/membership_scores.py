@@ -62,16 +62,6 @@ def neighbour_bandwidth(points: Cells, most: int = 1000) -> float:
     return max(float(np.sqrt(np.median(squared.min(axis=1)))) / 2, 1e-6)
 
 
-def kernel_likelihood(queries: Cells, points: Cells) -> Float[np.ndarray, " cell"]:
-    """Log-likelihood under narrow kernels on `points`, half their `neighbour_bandwidth` wide: a model that memorises.
-
-    A query that is one of the points stands on a kernel of its own, as a record does that a model has learned by heart.
-    Wider kernels generalise: on OneK1K the whole bandwidth gave training donors away with an AUC of .89 to .96 in three
-    divisions, twice of it with .53 to .62, half of it with 1.00.
-    """
-    return log_density(queries, points, neighbour_bandwidth(points) / 2)
-
-
 def density_ratio_score(queries: Cells, simulated: Cells, reference: Cells) -> Float[np.ndarray, " cell"]:
     """log p_simulated(x) - log p_reference(x), kernel densities of one bandwidth (DOMIAS, van Breugel et al. 2023)."""
     width = neighbour_bandwidth(reference)

@@ -18,6 +18,7 @@ from genesim.estimators.expression import ExpressionModel
 from genesim.evaluate.donor_attacks import DonorCells
 from genesim.evaluate.donor_privacy import audit_donors
 from genesim.evaluate.donor_records import DonorAudit
+from genesim.pipeline.planted_network import memorising_learner
 
 _ONE = "cell"
 
@@ -63,9 +64,9 @@ def audit_privacy(
 
     Four attacks see the simulated cells only (nearest distance, density ratio, ratio of gene margins,
     copula-Mahalanobis); a fifth reads the model's likelihood. The audit plants a generator that memorises and one that
-    never saw a training donor, and for the fifth attack two such models (kernel densities, which need no training);
-    where these are not told apart as they have to be it is not valid. It never says that data are safe: only which
-    attacks were made and what they found.
+    never saw a training donor, and for the fifth attack trains networks of both kinds; where these are not told apart
+    as they have to be it is not valid. It never says that data are safe: only which attacks were made and what they
+    found.
 
     Args:
         train: Cells of the donors that the generator was trained on.
@@ -124,6 +125,7 @@ def audit_privacy(
         real[1],
         _as_cells(made, genes, None, labels_key, None),
         groups=_groups(sides, donor_key, group_keys),
+        learn=None if model is None else memorising_learner(seed, config or DonorAuditConfig()),
         seed=seed,
         config=config,
     )

@@ -46,6 +46,7 @@ _NEEDED = (
     "level",
     "family",
     "label",
+    "headline",
     "meaning",
 )
 # Places on the strip of a score row: floor and null, and the ends of the frame.
@@ -219,6 +220,7 @@ def render_report(
         real=[text(line) for line in summary.get("real", ())],
         simulated=[text(line) for line in summary.get("simulated", ())],
         synthetic=bool(summary.get("simulated")),
+        headlines=[_row(row) for row in rows if row["headline"]],
         cards=[_card(name, families[name]) for name in ordered],
         key=list(LEVELS.items()),
         subjects=[(text(name), _sizes(group), [_row(row) for row in group]) for name, group in subjects.items()],

@@ -15,6 +15,8 @@ from genesim.evaluate.donor_attacks import BLACK_BOX, DonorCells, Judged
 from genesim.evaluate.donor_controls import resampled
 from genesim.evaluate.donor_privacy import audit_donors
 from genesim.evaluate.donor_records import AttackRow, DonorAudit
+from genesim.evaluate.donor_white_box import Likelihood, planted_white_box, white_box
+from genesim.pipeline.planted_network import memorising_learner
 
 SMALL = DonorAuditConfig(max_genes=60, copula_genes=30, n_components=20, density_components=8, n_bootstrap=100)
 
@@ -136,13 +138,28 @@ def with_likelihood(parts: tuple[DonorCells, DonorCells], gain: float) -> list[D
     ]
 
 
+_LEARNED: dict[tuple[str, str, int], Likelihood] = {}
+
+
+def learn(cells: DonorCells, name: str) -> Likelihood:
+    """Networks that memorise, each trained once in this file; 630 cells of 60 genes need few steps."""
+    key = name, str(cells.names[0]), len(cells)
+    if key not in _LEARNED:
+        _LEARNED[key] = memorising_learner(0, SMALL)(cells, name)
+    return _LEARNED[key]
+
+
+def scored_by(likelihood: Likelihood) -> list[DonorCells]:
+    return [dataclasses.replace(part, log_likelihood=likelihood(part)) for part in sides()]
+
+
 def row_of(audit: DonorAudit, attack: str) -> AttackRow:
     return next(row for row in audit.rows if (row.attack, row.figure) == (attack, "auc"))
 
 
 def test_white_box_finds_a_model_that_fits_its_donors_better_beside_controls_of_its_own() -> None:
     made = population(70, 9, 3)
-    audit = audit_donors(*with_likelihood(sides(), 0.5), made, config=SMALL)
+    audit = audit_donors(*with_likelihood(sides(), 0.5), made, learn=learn, config=SMALL)
     controls = {c.kind: c for c in audit.controls if c.attack == "white_box"}
     assert controls["memoriser"].value > 0.95
     assert abs(controls["honest"].value - 0.5) < 0.13
@@ -155,28 +172,64 @@ def test_white_box_finds_a_model_that_fits_its_donors_better_beside_controls_of_
     assert audit.conclusion == "training donors are recognised"
     # What the other attacks see is not touched by it.
     assert row_of(audit, "nearest").value == row_of(honest_audit(), "nearest").value
-    ignorant = row_of(audit_donors(*with_likelihood(sides(), 0.0), made, config=SMALL), "white_box")
+    ignorant = row_of(audit_donors(*with_likelihood(sides(), 0.0), made, learn=learn, config=SMALL), "white_box")
     assert abs(ignorant.value - 0.5) < 0.13
     assert ignorant.level != "bad"
     with pytest.raises(InputError, match="likelihood"):
-        Judged(*sides(), 0, SMALL).white_box()
+        white_box(Judged(*sides(), 0, SMALL))
+    with pytest.raises(InputError, match="nothing to plant"):
+        audit_donors(*with_likelihood(sides(), 0.0), made, config=SMALL)
+
+
+def test_white_box_exposes_a_network_that_memorises_and_not_one_that_saw_other_donors() -> None:
+    made = population(70, 9, 3)
+    stranger = audit_donors(*scored_by(learn(population(70, 9, 5), "other")), made, learn=learn, config=SMALL)
+    row = row_of(stranger, "white_box")
+    assert stranger.invalid_white_box == ()
+    assert row.low < 0.5 < row.high
+    assert row.level == "good"
+    # The planted memoriser itself, handed in as the model: the very same attack and figure.
+    memoriser = audit_donors(*scored_by(learn(sides()[0], "own")), made, learn=learn, config=SMALL)
+    row = row_of(memoriser, "white_box")
+    assert row.value > 0.95
+    assert row.level == "bad"
+
+
+def test_planted_networks_learn_and_are_judged_by_few_cells_of_every_donor() -> None:
+    seen: dict[str, DonorCells] = {}
+
+    def spy(cells: DonorCells, name: str) -> Likelihood:
+        seen[name] = cells
+        return lambda part: np.zeros(len(part))
+
+    judged = Judged(*sides(), 0, SMALL.model_copy(update={"planted_cells": 140, "max_genes": 20}))
+    found = planted_white_box(judged, spy)
+    assert set(seen) == {"memoriser", "honest 0", "honest 1"}
+    assert np.unique(seen["memoriser"].donors, return_counts=True)[1].tolist() == [2] * 70
+    assert seen["memoriser"].counts.shape[1] == 20
+    for fold, (reference, names) in enumerate(judged.folds):
+        learned = seen[f"honest {fold}"].names
+        assert set(learned) <= set(reference)
+        assert not set(learned) & {*names, *judged.train.names}
+        assert [len(side) for side in found["honest"][fold]] == [70, len(names)]
 
 
 def test_white_box_and_black_box_stand_or_fall_with_their_own_controls() -> None:
     train, _ = sides()
     made = population(70, 9, 3)
-    # Held-out donors from elsewhere: a planted model that saw neither side tells them apart, so the white box is void.
-    moved = audit_donors(*with_likelihood((train, population(70, 9, 4, shift=0.8)), 0.5), made, config=SMALL)
-    assert "a planted model that never saw a training donor" in moved.invalid_white_box[0]
+    # Held-out donors from elsewhere: a network that saw neither side tells them apart, so the white box is void.
+    apart = with_likelihood((train, population(70, 9, 4, shift=0.8)), 0.5)
+    moved = audit_donors(*apart, made, learn=learn, config=SMALL)
+    assert "a planted network that never saw a training donor" in moved.invalid_white_box[0]
     assert row_of(moved, "white_box").level == "unknown"
     assert moved.conclusion == "not valid"
     scores = {s.metric: s for s in moved.scores()}
     assert scores["donor_attack_white_box"].verdict == "says nothing: a planted control failed"
-    # Counts in which not even a memorising model knows its donors: a high AUC of the white box then says nothing.
-    binary = [dataclasses.replace(p, counts=sparse.csr_matrix(np.minimum(p.counts.toarray(), 1))) for p in sides()]
-    noise = DonorAuditConfig(**SMALL.model_dump() | {"max_genes": 10, "n_components": 2, "copula_genes": 5})
-    blind = audit_donors(*with_likelihood((binary[0], binary[1]), 0.5), population(20, 4, 3), config=noise)
-    assert "a planted model that memorises reaches an AUC of only" in blind.invalid_white_box[0]
+    # Networks that were hardly trained know nobody: a high AUC of the white box then says nothing.
+    untrained = memorising_learner(0, SMALL.model_copy(update={"planted_steps": 1}))
+    blind = audit_donors(*with_likelihood(sides(), 0.5), made, learn=untrained, config=SMALL)
+    assert "a planted network that memorises reaches an AUC of only" in blind.invalid_white_box[0]
+    assert blind.valid
     assert row_of(blind, "white_box").value > 0.95
     assert row_of(blind, "white_box").level == "unknown"
     # Where only its own controls are as they have to be, it alone speaks.

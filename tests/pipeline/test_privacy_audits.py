@@ -15,7 +15,9 @@ from genesim.config.evaluate import DonorAuditConfig
 from genesim.config.model import EffectConfig, ExpressionConfig
 from genesim.errors import ConfigError, InputError, JoinError
 
-SMALL = DonorAuditConfig(max_genes=30, copula_genes=20, n_components=10, density_components=5, n_bootstrap=50)
+SMALL = DonorAuditConfig(
+    max_genes=30, copula_genes=20, n_components=10, density_components=5, n_bootstrap=50, planted_steps=300
+)
 
 
 def cells_of(prefix: str, n_donors: int, seed: int, n_genes: int = 30) -> ad.AnnData:

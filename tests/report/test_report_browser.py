@@ -26,6 +26,7 @@ def frame() -> pd.DataFrame:
             "subject": ["cells"] * 4 + ["haplotypes 22"],
             "metric": list("abcde"),
             "label": ["Gene means", EVIL, "Depth", "Membership", "LD"],
+            "headline": [True, True, False, False, False],
             "meaning": "Words about it.",
             "unit": "KS",
             "value": VALUES,

@@ -29,11 +29,12 @@ def scores() -> pd.DataFrame:
         "null": 0.12,
         "n": 500,
         "unit": "KS",
+        "headline": False,
         "meaning": "Words.",
     }
     rows = [
         {"subject": "cells", "metric": "a", "label": "Gene means", "value": 0.07, "normalised": 0.5},
-        {"subject": "cells", "metric": "b", "label": EVIL, "value": 0.021, "normalised": 0.01},
+        {"subject": "cells", "metric": "b", "label": EVIL, "value": 0.021, "normalised": 0.01, "headline": True},
         {"subject": EVIL, "metric": "c", "label": "Membership", "value": 0.5, "normalised": 4.8},
         {"subject": EVIL, "metric": "d", "label": "Unplaced", "value": 0.5, "normalised": np.nan, "n": 90},
     ]
@@ -148,6 +149,19 @@ def test_cards_name_the_weakest_and_never_praise_a_copier() -> None:
     assert "Weakest: Gene means" in cards
     clean = scores().iloc[:2].assign(family="privacy", level=["good", "unknown"])
     assert "No sign of training data in 1 of 2 tests" in page(scores=clean)
+
+
+def test_the_verdict_begins_with_the_headline_scores() -> None:
+    source = page()
+    found = re.search(r'<ul class="headlines".*?</ul>', source, re.S)
+    assert found
+    assert found.start() < source.index('<div class="cards">')
+    assert found[0].count("<li>") == 1
+    assert "0.021" in found[0]
+    assert "floor 0.020, null 0.120" in found[0]
+    assert "at the floor" in found[0]
+    assert "Gene means" not in found[0]
+    assert 'class="headlines"' not in page(scores=scores().assign(headline=False))
 
 
 def test_same_arguments_same_bytes_and_the_file_is_whole(tmp_path: Path) -> None:
