@@ -56,6 +56,7 @@ TINY: dict[str, Any] = {
         "n_bootstrap": 5,
         "max_haplotypes": 24,
         "max_variants": 100,
+        "donor_audit": {"planted_steps": 20},
     },
     "report": {"embedding": "pca"},
 }
