@@ -15,7 +15,7 @@ one the reference and the other judged, and the other way round.
 | `calibrated` | least distance to a haplotype of the reference donors less that to a simulated one |
 | `tract` | longest stretch, in base pairs, that is shared with a simulated haplotype |
 | `calibrated_tract` | the same less the longest one shared with the reference donors |
-| `white_box` | the model's own log-likelihood less that of a shadow: a model of its kind of the reference donors |
+| `white_box` | the model's own log-likelihood less that of a shadow model (anchmm) fitted on the reference donors |
 
 | generator | what it is |
 | --- | --- |
@@ -26,10 +26,8 @@ one the reference and the other judged, and the other way round.
 | `independent` | each variant by itself, by population |
 
 The white box has planted models of its own, and is valid by them alone: `memoriser` is there the likelihood of copying
-training haplotypes (mosaic, whose panel they are; Li and Stephens' rates of switching and miscopying follow from the
-panel's size), beside the same of the reference donors' haplotypes as its shadow; `honest` is that of an anchmm fitted
-on half of the reference donors, beside a shadow fitted on the other half. `memoriser_other_shadow` is the memoriser
-beside a shadow of another kind, the anchmm of the reference donors: what is lost by it, no control.
+training haplotypes (mosaic, whose panel they are), `honest` that of an anchmm fitted on half of the reference donors,
+beside a shadow fitted on the other half.
 
 Writes `haplotype_privacy.csv` (a row a seed, generator and attack; AUC and TPR at 1 % false positives with intervals
 by resampling donors) and `haplotype_privacy.json`.
@@ -164,16 +162,15 @@ def audit(whole: Panel, most: int, out: list[dict[str, Any]]) -> dict[str, Any]:
             for attack, sides in black_box(simulated, members, others, rows, position).items():
                 found.setdefault((name, attack), []).append(sides)
 
-        def fitted(part: Genotypes, method: str = "anchmm") -> HaplotypeModel:
-            config = HaplotypeConfig(method=method)  # type: ignore[arg-type]
+        def fitted(part: Genotypes) -> HaplotypeModel:
+            config = HaplotypeConfig(method="anchmm")
             return HaplotypeModel.fit(part, ancestry=panel.ancestry.reindex(part.donors), config=config, seed=seed)
 
         shadow = fitted(reference)
         one, other = (fitted(reference.subset(donors=np.arange(start, reference.n_donors, 2))) for start in (0, 1))
         for name, model, beside in (
             ("anchmm", models["anchmm"], shadow),
-            ("memoriser", models["mosaic"], fitted(reference, "mosaic")),
-            ("memoriser_other_shadow", models["mosaic"], shadow),
+            ("memoriser", models["mosaic"], shadow),
             ("honest", one, other),
         ):
             found.setdefault((name, "white_box"), []).append(
