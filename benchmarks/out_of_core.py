@@ -4,9 +4,11 @@
 
 Size 1 is 1,000,000 cells x 2,000 genes of 10,000 donors with 70,000 variants; cells and donors go with the size, genes
 and variants stay. Cells are OneK1K's as they are, again and again (1,000 genes; the second thousand are those of
-another cell of the same type); donors are mosaics of 1000 Genomes haplotypes (chr2, 310 donors), written as VCF text.
-Training makes a fixed number of steps and passes, and effects are those of a table (a variant a gene): what reading
-costs is asked here, not whether anything has converged. The evaluation is a small one (500 cells, no attacks).
+another cell of the same type); donors are mosaics of 1000 Genomes haplotypes (3 Mb of chr2, 310 donors), written as VCF
+text. Distances are stretched twenty times, to 60 Mb: a gene's window then holds about as many variants as in a whole
+genome of common ones. Training makes a fixed number of steps and passes, and effects are those of a table (a variant a
+gene): what reading costs is asked here, not whether anything has converged. The evaluation is a small one (500 cells,
+no attacks).
 
 Writes `out_of_core.csv` (a row a size and verb: CPU and wall seconds, peak RSS of the process in GiB, bytes that it
 wrote), `out_of_core_exponents.csv` (slopes of log CPU and log memory on log size, between the sizes that were
@@ -17,12 +19,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,7 @@ from genesim.provenance.record import Provenance
 HERE = Path(__file__).resolve().parent
 CELLS, DONORS, VARIANTS = 1_000_000, 10_000, 70_000
 STAGES = ("prepare", "train expression", "train haplotypes", "train effects", "simulate", "evaluate", "report")
-_ROWS, _SEGMENT = 10_000, 1000
+_ROWS, _SEGMENT, _STRETCH = 10_000, 1000, 20
 
 
 def make_cells(source: Path, path: Path, n_cells: int, donors: list[str], seed: int) -> list[str]:
@@ -75,6 +77,8 @@ def make_donors(source: Path, path: Path, donors: list[str], n_variants: int, se
     real = read_genotypes(source, policy=GenotypePolicy(min_allele_count=0))
     n_variants = min(n_variants, real.n_variants)
     real = real.subset(variants=np.arange(n_variants))
+    start = real.variants["start"]
+    stretched = real.variants.assign(start=(start - start.iloc[0]) * _STRETCH + 1_000_000)
     founders = real.alleles.reshape(n_variants, -1)
     random = rng.generator(seed, "donors")
     taken = random.integers(0, founders.shape[1], 2 * len(donors))
@@ -88,9 +92,9 @@ def make_donors(source: Path, path: Path, donors: list[str], n_variants: int, se
                     -1, len(donors), 2
                 )
 
-    write_genotype_blocks(path, real.variants, pd.Index(donors, dtype=object), real.contig_lengths, blocks())
+    write_genotype_blocks(path, stretched, pd.Index(donors, dtype=object), real.contig_lengths, blocks())
     frequency = real.allele_frequency()
-    return real.variants[np.minimum(frequency, 1 - frequency) > 0.15]
+    return stretched[np.minimum(frequency, 1 - frequency) > 0.15]
 
 
 def make_genes(folder: Path, names: list[str], common: pd.DataFrame, seed: int) -> None:
@@ -106,6 +110,27 @@ def make_genes(folder: Path, names: list[str], common: pd.DataFrame, seed: int) 
     table = {"gene": names, "contig": lead["contig"].to_numpy(), "position": lead["start"].to_numpy() + 1}
     table |= {"ref": lead["ref"].to_numpy(), "alt": lead["alt"].to_numpy(), "beta": beta, "se": 0.1, "pip": 0.95}
     pd.DataFrame(table).to_csv(folder / "effects.tsv", sep="\t", index=False)
+
+
+def make_inputs(folder: Path, data: Path, n_cells: int, n_donors: int, n_variants: int, seed: int) -> None:
+    """Cells, donors, genes and effects of one size."""
+    donors = [f"donor{i}" for i in range(n_donors)]
+    genes = make_cells(data / "expression" / "onek1k_40donors.h5ad", folder / "cells.h5ad", n_cells, donors, seed)
+    panel = data / "genotypes" / "1000g_chr2_edar_yri_chb_fin.vcf.gz"
+    common = make_donors(panel, folder / "donors.vcf.gz", donors, n_variants, seed)
+    make_genes(folder, genes, common, seed)
+
+
+@contextmanager
+def folder_of(parent: Path | None, size: float) -> Iterator[Path]:
+    """Where the files of one size lie: below `parent`, or in a temporary folder."""
+    if parent is None:
+        with tempfile.TemporaryDirectory() as name:
+            yield Path(name)
+    else:
+        folder = parent / f"size_{size:g}"
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
 
 
 def settings(folder: Path, n_cells: int, n_donors: int, steps: int, states: int) -> dict[str, Any]:
@@ -201,20 +226,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="of the expression network and of its flow")
     parser.add_argument("--states", type=int, default=16, help="learned haplotypes")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, default=None, help="for the files; a temporary one by default")
+    parser.add_argument("--folder", type=Path, default=None, help="keeps the files; what is there is used again")
     parser.add_argument("--out", type=Path, default=HERE)
     asked = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for size in asked.sizes:
         n_cells, n_donors = round(CELLS * size), round(DONORS * size)
-        with tempfile.TemporaryDirectory(dir=asked.folder) as name:
-            folder = Path(name)
-            donors = [f"donor{i}" for i in range(n_donors)]
-            atlas = asked.data / "expression" / "onek1k_40donors.h5ad"
-            panel = asked.data / "genotypes" / "1000g_chr2_edar_yri_chb_fin.vcf.gz"
-            genes = make_cells(atlas, folder / "cells.h5ad", n_cells, donors, asked.seed)
-            common = make_donors(panel, folder / "donors.vcf.gz", donors, asked.variants, asked.seed)
-            make_genes(folder, genes, common, asked.seed)
+        with folder_of(asked.folder, size) as folder:
+            if not (folder / "effects.tsv").exists():
+                make_inputs(folder, asked.data, n_cells, n_donors, asked.variants, asked.seed)
             made = settings(folder, n_cells, n_donors, asked.steps, asked.states)
             (folder / "run.yaml").write_text(yaml.safe_dump(made))
             for stage in (stage for stage in STAGES if stage in asked.stages):
@@ -224,7 +244,6 @@ def main() -> None:
                 table = pd.DataFrame(rows)
                 table.round(4).to_csv(asked.out / "out_of_core.csv", index=False)
                 exponents(table).round(3).to_csv(asked.out / "out_of_core_exponents.csv", index=False)
-            shutil.rmtree(folder / "cohort", ignore_errors=True)
     table = pd.DataFrame(rows)
     largest = table.groupby("stage", sort=False)["peak_rss_gib"].max()
     whole = table[table["size"] >= 1]

@@ -16,7 +16,7 @@ import pandas as pd
 
 from genesim.console import log
 from genesim.data.contigs import reconcile_contigs
-from genesim.data.coordinates import interval_to_zero_based
+from genesim.data.coordinates import LAST_POSITION, interval_to_zero_based
 from genesim.data.names import plain_frame
 from genesim.errors import InputError, JoinError
 
@@ -124,10 +124,12 @@ def _parse(line: str, where: str) -> tuple[str, _Gene]:
             where=where,
             remedy="correct the line",
         )
-    first, last = int(first_text), int(last_text)
-    if not 1 <= first <= last:
+    first, last = (int(text[:20]) for text in (first_text, last_text))  # more digits would be no position either
+    if not 1 <= first <= last <= LAST_POSITION:
         raise InputError(
-            f"start {first} and end {last} are no 1-based interval", where=where, remedy="correct the line"
+            f"start {first_text[:20]} and end {last_text[:20]} are no 1-based interval",
+            where=where,
+            remedy="correct the line",
         )
     if strand not in ("+", "-", ".", "?"):
         raise InputError(f"strand is '{strand}'", where=where, remedy="use +, - or .")

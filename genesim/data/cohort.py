@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ import pandas as pd
 
 from genesim.data.annotation import UNPLACED
 from genesim.data.cis import CisIndex
-from genesim.data.genotypes import Genotypes, read_store, write_store
+from genesim.data.genotypes import Genotypes, StoredGenotypes, open_store, read_store, write_store
 from genesim.data.names import plain_frame, plain_labels, some
 from genesim.data.write import write_h5ad, write_parquet
 from genesim.errors import ArtefactError, JoinError
@@ -50,7 +50,8 @@ class Cohort:
 
     Attributes:
         cells: Counts, CSR int32 [cell, gene], in memory or backed; `obs["donor"]` refers to `donors`.
-        genotypes: Its donor axis has the cohort's donor ids: those with `has_genotypes`, in their order.
+        genotypes: In memory or on disk. The donor axis has the cohort's donor ids: those with `has_genotypes`, in
+            their order.
         donors: Indexed by donor: `genotype_id`, `ancestry`, `sex`, `split` ("train" or "test"), `has_cells`,
             `has_genotypes`, and whatever the donor table gave.
         genes: Indexed as the genes of `cells`: `contig`, `start`, `end`, `strand`, `tss` (0-based half-open;
@@ -62,7 +63,7 @@ class Cohort:
     """
 
     cells: ad.AnnData
-    genotypes: Genotypes
+    genotypes: Genotypes | StoredGenotypes
     donors: pd.DataFrame
     genes: pd.DataFrame
     info: Mapping[str, Any] = field(default_factory=dict)
@@ -109,10 +110,18 @@ class Cohort:
         chosen = self.cells[self.cells.obs[DONOR].isin(self.donors_of(split).index).to_numpy()]
         return chosen if self.cells.isbacked else chosen.copy()
 
-    def genotypes_of(self, split: Literal["train", "test"]) -> Genotypes:
-        """The genotypes of the donors of one side of the split, with or without cells."""
+    def genotypes_of(
+        self, split: Literal["train", "test"], variants: Sequence[str] | pd.Index | np.ndarray | None = None
+    ) -> Genotypes:
+        """The genotypes of the donors of one side of the split, with or without cells, in memory.
+
+        Args:
+            split: The side.
+            variants: Variant ids, a boolean mask or integer positions; None takes all.
+        """
         donors = self.donors_of(split)
-        return self.genotypes.subset(donors=donors.index[donors["has_genotypes"].to_numpy(dtype=bool)])
+        chosen = donors.index[donors["has_genotypes"].to_numpy(dtype=bool)]
+        return self.genotypes.subset(variants=variants, donors=chosen)
 
     @cached_property
     def _cis(self) -> CisIndex:
@@ -146,7 +155,8 @@ class Cohort:
         with atomic_directory(Path(directory)) as temporary:
             write_h5ad(self.cells, temporary / "cells.h5ad", provenance)
             (temporary / "genotypes").mkdir()
-            write_store(self.genotypes, temporary / "genotypes")
+            calls = self.genotypes
+            write_store(calls if isinstance(calls, Genotypes) else calls.subset(), temporary / "genotypes")
             write_parquet(self.donors.rename_axis(index="donor"), temporary / "donors.parquet", provenance)
             write_parquet(self.genes.rename_axis(index="gene"), temporary / "genes.parquet", provenance)
             (temporary / "cohort.json").write_text(json.dumps(about, indent=1, sort_keys=True, default=_plain))
@@ -169,6 +179,7 @@ def assemble_cohort(
     *,
     donor_key: str = DONOR,
     info: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
 ) -> Cohort:
     """Bring checked parts to one set of donor ids and one order.
 
@@ -179,6 +190,7 @@ def assemble_cohort(
         genes: Positions of genes; those of the matrix without a row are unplaced.
         donor_key: Column of `cells.obs` with the donors; it becomes `obs["donor"]`.
         info: Counts and choices to keep.
+        overwrite: Use the memory of `genotypes`, which must not be used any more (`Genotypes.subset`).
 
     Raises:
         JoinError: Parts that do not fit together.
@@ -191,7 +203,7 @@ def assemble_cohort(
     obs[DONOR] = plain_labels(obs[DONOR])
     genotyped = donors.index[donors["has_genotypes"].to_numpy(dtype=bool)]
     renamed = replace(
-        genotypes.subset(donors=list(donors.loc[genotyped, "genotype_id"])),
+        genotypes.subset(donors=list(donors.loc[genotyped, "genotype_id"]), overwrite=overwrite),
         donors=pd.Index(list(genotyped), dtype=object, name="donor"),
     )
     shell = ad.AnnData(X=cells.X, obs=plain_frame(obs), var=plain_frame(cells.var), uns=dict(cells.uns))
@@ -209,7 +221,11 @@ def _place(genes: pd.DataFrame, names: pd.Index) -> pd.DataFrame:
 
 
 def load_cohort(
-    directory: str | os.PathLike[str], genotypes: bool = True, cells: bool = True, cells_on_disk: bool = False
+    directory: str | os.PathLike[str],
+    genotypes: bool = True,
+    cells: bool = True,
+    cells_on_disk: bool = False,
+    genotypes_on_disk: bool = False,
 ) -> Cohort:
     """Read a cohort, after checking every file against the manifest.
 
@@ -218,6 +234,7 @@ def load_cohort(
         genotypes: Whether to load genotypes; if not, using them raises an `ArtefactError` that says so.
         cells: Whether to load cells, likewise.
         cells_on_disk: Leave their counts in the file (`cells` is a backed AnnData) for whoever reads them in pieces.
+        genotypes_on_disk: Leave calls in their store; `genotypes_of` and `genotypes.subset` read what is asked for.
 
     Raises:
         ArtefactError: Absent, incomplete, altered, or of another version.
@@ -240,8 +257,9 @@ def load_cohort(
         raise ArtefactError(
             f"cannot be read ({error})", where=str(directory), remedy="prepare the cohort again"
         ) from error
-    loaded_genotypes = read_store(directory / "genotypes") if genotypes else _NotLoaded("genotypes")
-    return Cohort(cast(ad.AnnData, loaded_cells), cast(Genotypes, loaded_genotypes), donors, genes, about["info"])
+    read = open_store if genotypes_on_disk else read_store
+    calls = read(directory / "genotypes") if genotypes else _NotLoaded("genotypes")
+    return Cohort(cast(ad.AnnData, loaded_cells), cast(Genotypes, calls), donors, genes, about["info"])
 
 
 def _cells(path: Path, on_disk: bool) -> ad.AnnData:

@@ -10,6 +10,9 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+LAST_POSITION = 2**31 - 1
+"""Largest 1-based position that a VCF can hold (VCF 4.3, 1.3: 32-bit integers)."""
+
 T = TypeVar("T", int, np.ndarray, pd.Series)
 
 

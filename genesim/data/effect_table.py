@@ -43,7 +43,7 @@ _ALIASES = {
     "score": ("score",),
     "weight": ("weight",),
 }
-_NAME = re.compile(r"^(.+?)[_:](\d+)[_:]([ACGTN]+)[_:]([ACGTN]+)(?:_b\d+)?$", re.IGNORECASE)
+_NAME = re.compile(r"^(.+?)[_:](\d{1,10})[_:]([ACGTN]+)[_:]([ACGTN]+)(?:_b\d+)?$", re.IGNORECASE)
 _BASES = re.compile(r"[ACGT]+")
 _NEEDED: dict[Kind, tuple[str, ...]] = {"effects": ("gene",), "scores": ("score",), "weights": ("weight",)}
 _MISSING = ("", "NA", "NaN", "nan", ".", "None")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from genesim.data.genotypes.record import ABSENT, Genotypes
+from genesim.data.genotypes.store import StoredGenotypes
 from genesim.data.ploidy import kind_of
 
 MIN_MAF = 0.05
@@ -16,6 +18,7 @@ MAX_R2 = 0.2
 WINDOW = 500_000
 # More candidates than this add time and no precision: a genome holds about as many independent common variants.
 MAX_CANDIDATES = 60_000
+_MAX_DOSAGES, _BLOCK_CALLS = 2**27, 2**24
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,12 @@ class ThinnedVariants:
 
 
 def thinned_variants(
-    genotypes: Genotypes, columns: np.ndarray | None = None, max_candidates: int = MAX_CANDIDATES
+    genotypes: Genotypes | StoredGenotypes, columns: np.ndarray | None = None, max_candidates: int = MAX_CANDIDATES
 ) -> ThinnedVariants:
     """Autosomal diploid variants of MAF >= 0.05 of which no two within 500 kb have r2 >= 0.2.
 
     Greedy along each contig, as `plink --indep-pairwise 500kb 0.2` (the first of two in LD stays). Where there are
-    more than `max_candidates`, every k-th is a candidate.
+    more than `max_candidates`, or than 2^27 dosages (512 MiB) hold, every k-th is a candidate.
 
     Args:
         genotypes: Phase does not matter.
@@ -56,11 +59,12 @@ def thinned_variants(
     rows = rows[_common(genotypes, rows, columns)]
     start = genotypes.variants["start"].to_numpy()
     rows = rows[np.lexsort((start[rows], contig[rows]))]
-    rows = rows[:: max(1, -(-len(rows) // max_candidates))]
+    most = min(max_candidates, max(1, _MAX_DOSAGES // max(1, len(columns))))
+    rows = rows[:: max(1, -(-len(rows) // most))]
     dosage = _dosage(genotypes, rows, columns)
-    unit = dosage - np.nanmean(dosage, 1, keepdims=True) if len(rows) else dosage
-    unit = np.nan_to_num(unit)
-    unit /= np.maximum(np.sqrt((unit**2).sum(1, keepdims=True)), 1e-12)
+    unit = dosage - np.nanmean(dosage, 1, keepdims=True) if len(rows) else dosage.copy()
+    np.nan_to_num(unit, copy=False)
+    unit /= np.maximum(np.sqrt(np.einsum("ij,ij->i", unit, unit))[:, None], 1e-12)
     kept: list[int] = []
     for name in np.unique(contig[rows]):
         here = np.flatnonzero(contig[rows] == name)
@@ -70,23 +74,34 @@ def thinned_variants(
     return ThinnedVariants(rows[chosen], dosage[chosen], len(places))
 
 
-def _dosage(genotypes: Genotypes, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    alleles = genotypes.alleles[rows][:, columns]
-    return np.where((alleles < 0).any(-1), np.nan, alleles.clip(0).sum(-1)).astype(np.float32)
+def _blocks(
+    genotypes: Genotypes | StoredGenotypes, rows: np.ndarray, columns: np.ndarray
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Alleles [variant, donor, 2] of some of `rows` after some."""
+    at_once = max(1, _BLOCK_CALLS // max(1, len(columns)))
+    for first in range(0, len(rows), at_once):
+        here = slice(first, first + at_once)
+        yield here, genotypes.subset(variants=rows[here], donors=columns).alleles
 
 
-def _common(genotypes: Genotypes, rows: np.ndarray, columns: np.ndarray, at_once: int = 20_000) -> np.ndarray:
+def _dosage(genotypes: Genotypes | StoredGenotypes, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    dosage = np.empty((len(rows), len(columns)), np.float32)
+    for here, alleles in _blocks(genotypes, rows, columns):
+        dosage[here] = np.where((alleles < 0).any(-1), np.nan, alleles.clip(0).sum(-1))
+    return dosage
+
+
+def _common(genotypes: Genotypes | StoredGenotypes, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Which of `rows` are common, mostly called and diploid in these donors."""
     good = np.zeros(len(rows), bool)
-    for first in range(0, len(rows), at_once):
-        alleles = genotypes.alleles[rows[first : first + at_once]][:, columns]
+    for here, alleles in _blocks(genotypes, rows, columns):
         called = (alleles >= 0).all(-1)
         n_called = called.sum(1)
         copies = (alleles.clip(0).sum(-1) * called).sum(1)
         frequency = copies / np.maximum(2 * n_called, 1)
         haploid = (alleles[..., 1] == ABSENT).any(1)
         common = np.minimum(frequency, 1 - frequency) >= MIN_MAF
-        good[first : first + at_once] = common & ~haploid & (n_called >= (1 - MAX_MISSING) * len(columns))
+        good[here] = common & ~haploid & (n_called >= (1 - MAX_MISSING) * len(columns))
     return good
 
 

@@ -13,6 +13,7 @@ from scipy.special import ndtri
 from genesim.config.model import EffectConfig
 from genesim.console import log
 from genesim.data.genotypes.record import Genotypes
+from genesim.data.genotypes.store import StoredGenotypes
 from genesim.data.thin import ThinnedVariants, thinned_variants
 from genesim.errors import ConfigError, InputError, JoinError
 from genesim.metrics.kinship import DUPLICATE, THIRD_DEGREE, KingEstimate, king_robust
@@ -158,7 +159,7 @@ def _unrelated(kinship: np.ndarray, threshold: float) -> np.ndarray:
     return left
 
 
-def twins_across(genotypes: Genotypes, side: pd.Series) -> list[tuple[str, str]]:
+def twins_across(genotypes: Genotypes | StoredGenotypes, side: pd.Series) -> list[tuple[str, str]]:
     """Pairs of donors on different sides of a split who have the kinship of twins: maybe one person under two ids.
 
     Args:

@@ -176,7 +176,8 @@ def fit_contig(
     """
     absent = (alleles == -2).all(1)
     haploid = bool(absent[1::2].all()) and bool(len(alleles))
-    alleles, codes = alleles[~absent], codes[~absent]
+    if absent.any():  # the copy is as large as the genotypes
+        alleles, codes = alleles[~absent], codes[~absent]
     history: tuple[float, ...] = ()
     chain: HiddenChain | WindowedChain | Mosaic
     method = spec("haplotypes", config.method)

@@ -12,6 +12,7 @@ from genesim.data.genetic_map import contig_map
 from genesim.data.genotypes.record import ABSENT, MISSING, Genotypes
 from genesim.errors import ConditionError, ConfigError, JoinError, VcfError
 
+_BLOCK_CALLS = 2**24
 ALL = "all"  # the one ancestry of a model that was given none
 
 
@@ -23,19 +24,29 @@ def phased_haplotypes(geno: Genotypes) -> Int8[np.ndarray, "haplotype variant"]:
     Raises:
         VcfError: An unphased heterozygote.
     """
-    first, second = geno.alleles[:, :, 0], geno.alleles[:, :, 1]
-    differs = ~geno.phased & (first != second) & (second >= MISSING)
-    heterozygous = differs & (first >= 0) & (second >= 0)
-    if heterozygous.any():
-        variant, donor = np.argwhere(heterozygous)[0]
+    haplotypes = np.empty((2 * geno.n_donors, geno.n_variants), np.int8)
+    at_once = max(1, _BLOCK_CALLS // max(1, geno.n_donors))
+    n_unphased, example = 0, ""
+    for at in range(0, geno.n_variants, at_once):
+        block = slice(at, at + at_once)
+        alleles = geno.alleles[block]
+        first, second = alleles[:, :, 0], alleles[:, :, 1]
+        differs = ~geno.phased[block] & (first != second) & (second >= MISSING)
+        heterozygous = differs & (first >= 0) & (second >= 0)
+        if heterozygous.any():
+            variant, donor = np.argwhere(heterozygous)[0]
+            example = example or f"variant {geno.variants.index[at + variant]}, donor {geno.donors[donor]}"
+            n_unphased += int(heterozygous.sum())
+        here = haplotypes[:, block]
+        here[:] = alleles.transpose(1, 2, 0).reshape(len(haplotypes), -1)
+        if differs.any():
+            here[np.repeat(differs.T, 2, axis=0)] = MISSING
+    if n_unphased:
         raise VcfError(
-            f"{int(heterozygous.sum())} heterozygous calls are not phased",
-            where=f"variant {geno.variants.index[variant]}, donor {geno.donors[donor]}",
+            f"{n_unphased} heterozygous calls are not phased",
+            where=example,
             remedy="phase the genotypes first: gs.phase(geno), by Beagle or SHAPEIT4",
         )
-    haplotypes = geno.haplotypes()
-    if differs.any():
-        haplotypes[np.repeat(differs.T, 2, axis=0)] = MISSING
     return haplotypes
 
 

@@ -13,7 +13,7 @@ from genesim.config.base import parse
 from genesim.config.model import HaplotypeConfig
 from genesim.config.scenario import Pulse
 from genesim.console import log, progress
-from genesim.data.genotypes.record import ABSENT, MISSING, Genotypes
+from genesim.data.genotypes.record import ABSENT, MISSING, Genotypes, stack_variants
 from genesim.data.ploidy import Intervals, expected_copies, kind_of, set_ploidy, sexes
 from genesim.errors import ConfigError, JoinError, TrainingError
 from genesim.estimators.haplotype_admixture import Shares, sample_admixed
@@ -148,7 +148,7 @@ class HaplotypeModel:
                 continue
             variants = geno.variants.iloc[rows].assign(frequency=frequency[rows])
             log.info("haplotypes of contig %s: %d variants", contig, len(rows))
-            alleles = haplotypes[:, rows]
+            alleles = haplotypes if len(rows) == haplotypes.shape[1] else haplotypes[:, rows]
             if kind_of(str(contig)) != "autosome":
                 alleles = training_copies(
                     alleles, codes, rng.generator(seed, KIND, contig, "fill") if copying else None
@@ -406,7 +406,7 @@ class HaplotypeModel:
 
     def genotypes(self, alleles: Sequence[np.ndarray], donors: pd.Index) -> Genotypes:
         """The contigs' drawn alleles as phased genotypes of the model's variants."""
-        together = np.concatenate(alleles)
+        together = stack_variants(list(alleles))
         return Genotypes(
             alleles=together,
             phased=together[:, :, 0] != MISSING,

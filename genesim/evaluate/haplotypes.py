@@ -48,10 +48,19 @@ def comparable_variants(sets: Mapping[str, np.ndarray], most: int) -> Int[np.nda
     called = np.ones(n_variants, bool)
     for values in sets.values():
         called &= (values >= 0).all(axis=0)
+    return middle_run(called, most)
+
+
+def middle_run(called: Bool[np.ndarray, " variant"], most: int) -> Int[np.ndarray, " variant"]:
+    """At most `most` of the variants that are `called`, from their middle.
+
+    Raises:
+        InputError: They are fewer than 20.
+    """
     usable = np.flatnonzero(called)
     if len(usable) < 20:
         raise InputError(
-            f"only {len(usable)} of {n_variants} variants are called in every haplotype",
+            f"only {len(usable)} of {len(called)} variants are called in every haplotype",
             where="haplotypes to compare",
             remedy="impute missing alleles first, and leave absent copies out",
         )

@@ -17,6 +17,7 @@ DUPLICATE = 2**-1.5
 """Kinship above which two donors are monozygotic twins or one person twice (0.354)."""
 _N_BLOCKS = 40
 _MAX_DONORS_FOR_NOISE = 300
+_ROWS = 2048
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,16 @@ class KingEstimate:
     noise: float
 
 
-def _distance_and_het(dosage: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of squared differences, and heterozygotes of donor i that are called in j; donor x donor."""
-    called = ~np.isnan(dosage)
+def _distance_and_het(dosage: np.ndarray, rows: slice = slice(None)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of donors i among `rows` and all j: sum of squared differences, heterozygotes of i that are called in j, and of
+    j that are called in i; row x donor.
+    """
     g = np.nan_to_num(dosage).astype(np.float32)
-    seen = called.astype(np.float32)
-    square = (g**2).T @ seen
-    het = ((g == 1) & called).astype(np.float32).T @ seen
-    return square + square.T - 2 * (g.T @ g), het
+    seen = (~np.isnan(dosage)).astype(np.float32)
+    square, is_het = g**2, ((g == 1) * seen).astype(np.float32)
+    # Sums of whole numbers: exact in 32 bits up to 16 million variants, whatever the order.
+    distance = square[:, rows].T @ seen + seen[:, rows].T @ square - 2 * (g[:, rows].T @ g)
+    return distance, is_het[:, rows].T @ seen, seen[:, rows].T @ is_het
 
 
 def _fewer(het: np.ndarray, cross: np.ndarray) -> np.ndarray:
@@ -56,11 +59,14 @@ def king_robust(dosage: Float[np.ndarray, "variant donor"]) -> KingEstimate:
         dosage: 0-2 alternate copies, NaN missing; in genomic order (blocks of neighbours are left out together, so
             that LD between them counts in the noise).
     """
-    distance, het = _distance_and_het(dosage)
-    kinship = 0.5 - distance / (4 * np.maximum(_fewer(het, het), 1))
-    kinship = (kinship.astype(np.float64) + kinship.T) / 2
+    n_donors = dosage.shape[1]
+    kinship = np.empty((n_donors, n_donors))
+    for first in range(0, n_donors, _ROWS):  # the products of all donors at once would be many times the result
+        rows = slice(first, first + _ROWS)
+        distance, own, others = _distance_and_het(dosage, rows)
+        kinship[rows] = 0.5 - distance / (4 * np.maximum(np.minimum(own, others), 1))
     np.fill_diagonal(kinship, 0.5)
-    step = -(-dosage.shape[1] // _MAX_DONORS_FOR_NOISE) or 1
+    step = -(-n_donors // _MAX_DONORS_FOR_NOISE) or 1
     return KingEstimate(kinship, king_noise(dosage[:, ::step]))
 
 
@@ -72,7 +78,7 @@ def king_noise(dosage: Float[np.ndarray, "variant donor"]) -> float:
     n_blocks, n_donors = min(_N_BLOCKS, len(dosage)), dosage.shape[1]
     if n_donors < 2 or n_blocks < 2:
         return float("inf")
-    blocks = [_distance_and_het(part) for part in np.array_split(dosage, n_blocks)]
+    blocks = [_distance_and_het(part)[:2] for part in np.array_split(dosage, n_blocks)]
     total = np.sum([het for _, het in blocks], axis=0)
     n = np.maximum(_fewer(total, total), 1)
     ratio = np.sum([distance for distance, _ in blocks], axis=0) / n

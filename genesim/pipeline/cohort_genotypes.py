@@ -129,10 +129,11 @@ def gather_genotypes(
     """The donors' genotypes: drawn here, or gathered from the stores that one job a contig has written."""
     if not parts:
         drawn = [draw_genotypes(donors, model, population, seed) for model in haplotypes]
-        return concatenate([genotypes for genotypes, _ in drawn]), _joined([truth for _, truth in drawn])
+        truth = _joined([part for _, part in drawn])
+        return concatenate(drawn.pop(0)[0] for _ in haplotypes), truth
     for part in parts:
         verify_manifest(part)
-    genotypes = concatenate([read_store(Path(part)) for part in parts])
+    genotypes = concatenate(read_store(Path(part)) for part in parts)
     if list(genotypes.donors) != list(donors.index):
         raise ArtefactError(
             "the genotype parts are of other donors than this scenario and seed give",

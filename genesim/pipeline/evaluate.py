@@ -29,7 +29,7 @@ from genesim.estimators.effects import EffectModel
 from genesim.estimators.expression import ExpressionModel
 from genesim.estimators.haplotypes import HaplotypeModel
 from genesim.evaluate.effects import GeneEffects, evaluate_effects, planted_and_estimated
-from genesim.evaluate.haplotypes import evaluate_haplotypes
+from genesim.evaluate.haplotypes import evaluate_haplotypes, middle_run
 from genesim.evaluate.score import Score, ScoreTable
 from genesim.models.effects.units import slope_from_afc
 from genesim.pipeline.evaluate_cells import (
@@ -45,14 +45,26 @@ from genesim.pipeline.evaluate_cells import (
 from genesim.pipeline.linkage_controls import linkage_of_run
 from genesim.pipeline.privacy import audit_privacy
 from genesim.pipeline.relatives import held_out_relatives
+from genesim.pipeline.true_fold import true_fold
 from genesim.provenance.atomic import atomic_directory
 from genesim.provenance.manifest import verify_manifest
 from genesim.provenance.record import Provenance, hash_input
 from genesim.simulate.effects import ALL_TYPES
 
 SIDES: tuple[Literal["test", "train"], ...] = ("test", "train")
+_VARIANTS = 4096  # read at once
 _NULL_GENES_A_GENE = 1
 """Genes without an effect that are scored for each gene with one: they show false discoveries."""
+
+
+def _called_throughout(cohort: Cohort, made: Genotypes, ids: pd.Index) -> np.ndarray:
+    """Which variants have no missing allele in any real or simulated donor, bool [variant]; read in blocks."""
+    called = np.ones(len(ids), bool)
+    for at in range(0, len(ids), _VARIANTS):
+        block = ids[at : at + _VARIANTS]
+        for source in (made, cohort.genotypes):
+            called[at : at + _VARIANTS] &= (source.subset(variants=block).alleles >= 0).all(axis=(1, 2))
+    return called
 
 
 def _haplotype_scores(
@@ -64,12 +76,11 @@ def _haplotype_scores(
     config: EvaluateConfig,
     seed: int,
 ) -> list[Score]:
-    def part(source: Genotypes) -> Genotypes:
-        return source.subset(variants=source.variants["contig"].to_numpy() == contig)
-
-    made = part(genotypes)
-    ids = made.variants.index
-    test, train = (part(cohort.genotypes_of(side)).subset(variants=list(ids)) for side in ("test", "train"))
+    ids = genotypes.variants.index[genotypes.variants["contig"].to_numpy() == contig]
+    if kind_of(contig) == "autosome":  # nobody lacks a copy: only what will be compared is brought into memory
+        ids = ids[middle_run(_called_throughout(cohort, genotypes, ids), config.max_variants)]
+    made = genotypes.subset(variants=ids)
+    test, train = (cohort.genotypes_of(side, variants=ids) for side in SIDES)
     known = cohort.donors["ancestry"]
     null = HaplotypeModel.fit(
         train, ancestry=known.reindex(train.donors), config=HaplotypeConfig(method="independent"), seed=seed
@@ -140,7 +151,7 @@ def _effect_scores(
     cells: ad.AnnData,
     genotypes: Genotypes,
     truth: pd.DataFrame,
-    expression: pd.DataFrame,
+    expression: Path,
     config: EvaluateConfig,
     effects: EffectConfig,
     seed: int,
@@ -161,9 +172,7 @@ def _effect_scores(
 
     shuffled = replace(genotypes, donors=pd.Index(stream.permutation(genotypes.donors.to_numpy()), dtype=object))
     # True expression, measured almost without noise: what the refit could find at best.
-    fold = expression[expression["cell_type"] == expression["cell_type"].iloc[0]]
-    wide = fold.pivot(index="donor", columns="gene", values="log2_fold").reindex(genotypes.donors)
-    wide = wide.reindex(columns=positions.index, fill_value=0.0)
+    wide = true_fold(expression).reindex(genotypes.donors).reindex(columns=positions.index, fill_value=0.0)
     noisy = wide + 0.05 * stream.standard_normal(wide.shape)
     exact = ad.AnnData(
         noisy.to_numpy(np.float64), obs=pd.DataFrame({"donor": noisy.index.to_numpy()}, index=noisy.index)
@@ -252,9 +261,9 @@ def _opened(path: Path, stack: ExitStack, labels_key: str | None) -> Cells:
 def _opened_cohort(directory: Path, stack: ExitStack, seed: int) -> tuple[Cohort, Cells]:
     """A cohort whose cells are at most `HAND_CELLS`, and all of its cells, perhaps on disk."""
     if not is_large(directory / "cells.h5ad"):
-        cohort = load_cohort(directory)
+        cohort = load_cohort(directory, genotypes_on_disk=True)
         return cohort, cells_of(cohort.cells)
-    cohort = load_cohort(directory, cells=False)
+    cohort = load_cohort(directory, cells=False, genotypes_on_disk=True)
     real = _opened(directory / "cells.h5ad", stack, cohort.info["inputs"]["labels_key"])
     rows = capped_rows(_donors(real), HAND_CELLS, seed, "cells of the cohort")
     return replace(cohort, cells=in_memory(select(real, rows))), real
@@ -325,7 +334,7 @@ def evaluate_run(
         everything = GenotypePolicy(filters="all", min_allele_count=0, max_missing=1)
         genotypes = read_genotypes(simulated / "sim.vcf.gz", policy=everything)
         genotypes = genotypes.subset(variants=genotypes.variants.index.isin(cohort.genotypes.variants.index))
-        tables = {n: pd.read_parquet(simulated / "truth" / f"{n}.parquet") for n in ("effects", "donors", "expression")}
+        tables = {n: pd.read_parquet(simulated / "truth" / f"{n}.parquet") for n in ("effects", "donors")}
         ancestry = tables["donors"].set_index("donor")["ancestry"]
 
         log.info("evaluating cells")
@@ -353,7 +362,7 @@ def evaluate_run(
         # A rare allele that abolishes a gene in some donors is no common effect for a refit to find.
         planted = tables["effects"][tables["effects"]["source"] != "loss_of_function"]
         effect_scores, recovery = _effect_scores(
-            cohort, cells, genotypes, planted, tables["expression"], config, effects, seed
+            cohort, cells, genotypes, planted, simulated / "truth" / "expression.parquet", config, effects, seed
         )
         scores = scores + ScoreTable(effect_scores)
         settings = config.model_dump(mode="json") | {"effects": effects.model_dump(mode="json")}

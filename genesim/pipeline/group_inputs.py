@@ -18,6 +18,7 @@ from genesim.evaluate.group_genetics import PlantedPairs
 from genesim.metrics.distribution import pooled_pca
 from genesim.metrics.expression import gene_summaries, log_normalise, top_genes
 from genesim.pipeline.linkage import profiles_of
+from genesim.pipeline.true_fold import true_fold
 from genesim.simulate.effects import ALL_TYPES
 
 MOST_VARIANTS = 5_000
@@ -33,9 +34,9 @@ def haplotypes_of(cohort: Cohort, made: Genotypes) -> dict[str, Genotypes]:
     autosomal = np.array([kind_of(str(contig)) == "autosome" for contig in made.variants["contig"]], dtype=bool)
     ids = list(made.variants.index[known & autosomal])
     sides = {
-        "test": cohort.genotypes_of("test").subset(variants=ids),
+        "test": cohort.genotypes_of("test", variants=ids),
         "simulated": made.subset(variants=ids),
-        "train": cohort.genotypes_of("train").subset(variants=ids),
+        "train": cohort.genotypes_of("train", variants=ids),
     }
     called = np.flatnonzero(np.all([(g.alleles >= 0).all(axis=(1, 2)) for g in sides.values()], axis=0))
     if len(called) > MOST_VARIANTS:
@@ -78,15 +79,14 @@ def planted_pairs(cells: ad.AnnData, genotypes: Genotypes, truth: Path) -> tuple
     effects = effects[
         shared & effects["variant"].isin(genotypes.variants.index) & effects["gene"].isin(cells.var_names)
     ]
-    fold = pd.read_parquet(truth / "expression.parquet")
-    effects = effects[effects["gene"].isin(fold["gene"])]
+    fold = true_fold(truth / "expression.parquet")
+    effects = effects[effects["gene"].isin(fold.columns)]
     if not len(effects):
         return None
     genes = pd.Index(effects["gene"].unique())
     profiles = profiles_of(cells, "donor", genes)
     donors = profiles.index[profiles.index.isin(genotypes.donors)]
-    fold = fold[fold["cell_type"] == fold["cell_type"].iloc[0]]
-    wide = fold.pivot(index="donor", columns="gene", values="log2_fold").reindex(donors)
+    wide = fold.reindex(donors)
     at = genotypes.subset(variants=list(effects["variant"].unique()), donors=list(donors))
     rows = at.variants.index.get_indexer(pd.Index(effects["variant"]))
     dosage = at.dosage()[rows].T.astype(float)

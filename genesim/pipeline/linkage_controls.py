@@ -17,6 +17,7 @@ import pandas as pd
 
 from genesim import rng
 from genesim.data.cohort import Cohort
+from genesim.data.genotypes import Genotypes
 from genesim.errors import InputError, JoinError
 from genesim.estimators.effects import EffectModel
 from genesim.evaluate.donor_privacy import EXPOSED, TOLERANCE
@@ -35,10 +36,18 @@ def _donors(cohort: Cohort, split: str, with_cells: bool) -> list[str]:
     return [str(d) for d in real.index[kept & real["has_cells"].astype(bool) if with_cells else kept]]
 
 
+def _at_effects(cohort: Cohort, effects: EffectModel) -> Genotypes:
+    """All donors' genotypes where the map of effects has variants: what the attack looks at."""
+    mapped, present = (
+        pd.MultiIndex.from_frame(v[["contig", "start"]]) for v in (effects.variants, cohort.genotypes.variants)
+    )
+    return cohort.genotypes.subset(variants=present.isin(mapped))
+
+
 def _attack(
-    cells: ad.AnnData, cohort: Cohort, effects: EffectModel, train: Sequence[str], holdout: Sequence[str], seed: int
+    cells: ad.AnnData, known: Genotypes, effects: EffectModel, train: Sequence[str], holdout: Sequence[str], seed: int
 ) -> Interval:
-    found = audit_linkage(cells, cohort.genotypes, effects, train=train, holdout=holdout, seed=seed)
+    found = audit_linkage(cells, known, effects, train=train, holdout=holdout, seed=seed)
     return cast(Interval, found.membership_auc)  # both sides are given
 
 
@@ -67,10 +76,11 @@ def linkage_of_run(
 
     members = own(cohort.cells_of("train"), train)
     others = own(cohort.cells_of("test"), spare)
+    known = _at_effects(cohort, effects)
     try:
-        value = _attack(cells, cohort, effects, train, holdout, seed)
-        memoriser = _attack(members, cohort, effects, train, holdout, seed)
-        honest = _attack(others, cohort, effects, train, judged, seed)
+        value = _attack(cells, known, effects, train, holdout, seed)
+        memoriser = _attack(members, known, effects, train, holdout, seed)
+        honest = _attack(others, known, effects, train, judged, seed)
     except (InputError, JoinError) as error:
         # Nothing that varies, or no gene in common, is a finding; the other scores stand.
         return [], {"conclusion": "not made", "reason": str(error)}

@@ -62,7 +62,7 @@ def _genotypes(inputs: InputsConfig, parts: Sequence[str | Path], seed: int) -> 
         return _read(inputs, inputs.contigs, seed)
     for part in parts:
         verify_manifest(part)
-    return concatenate([read_store(Path(part)) for part in parts])
+    return concatenate(read_store(Path(part)) for part in parts)
 
 
 def prepare(
@@ -113,6 +113,7 @@ def prepare(
         donors,
         _genes(inputs, cells.var_names, genotypes, seed),
         donor_key=inputs.donor_key,
+        overwrite=True,
         info={
             "inputs": config,
             "cells_read": cells_read,

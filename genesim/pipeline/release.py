@@ -215,7 +215,7 @@ def prepare_release(
         answers = load_record(ReleaseAnswers, answers)
     _check_target(out)
     found = _Run.find(Path(run))
-    cohort = load_cohort(found.cohort)
+    cohort = load_cohort(found.cohort, genotypes_on_disk=True)
     facts = _facts(found, answers, cohort, seed)
 
     page = found.root / "report.html"

@@ -130,7 +130,7 @@ def report_run(
     simulated, evaluation = Path(simulated), Path(evaluation)
     for directory in (simulated, evaluation):
         verify_manifest(directory)
-    cohort = cohort if isinstance(cohort, Cohort) else load_cohort(cohort, cells_on_disk=True)
+    cohort = cohort if isinstance(cohort, Cohort) else load_cohort(cohort, cells_on_disk=True, genotypes_on_disk=True)
     n_real = cohort.cells.n_obs
     cohort = replace(cohort, cells=shown_cells(cohort.cells, seed))
     cells, n_cells = read_shown(simulated / "sim.h5ad", cohort.info["inputs"]["labels_key"], seed)

@@ -24,7 +24,7 @@ from genesim.pipeline.models import Models, haplotype_folders
 from genesim.provenance.record import Provenance, hash_input
 from genesim.simulate.cell_store import CellShard, gather_cells
 from genesim.simulate.cells import shard_rows
-from genesim.simulate.dataset import SimulatedDataset, expression_truth
+from genesim.simulate.dataset import ExpressionTruth, SimulatedDataset
 from genesim.simulate.donor_effects import deviation_tables
 
 __all__ = ["Models", "_draw_genotypes", "haplotype_folders", "simulate", "simulate_cells", "simulate_genotypes"]
@@ -142,7 +142,7 @@ def simulate(
         effects=planned.effects,
         donors=donors,
         genes=planned.genes,
-        expression=expression_truth(planned.fold, donors.index, cell_types, planned.affected),
+        fold=ExpressionTruth(planned.fold, donors.index, cell_types, planned.affected),
         more_truth=cohort.truth | planned.truth,
         scenario=scenario,
         provenance=Provenance("simulate", seed, settings, inputs, synthetic=True),

@@ -58,9 +58,8 @@ def train_haplotypes(
     shard: tuple[int, int] | None = None,
 ) -> HaplotypeModel:
     """Haplotype model of the training donors' genotypes on one contig, or on all; or one shard of it."""
-    genotypes = cohort.genotypes_of("train")
-    if contig is not None:
-        genotypes = genotypes.subset(variants=genotypes.variants["contig"].to_numpy() == contig)
+    here = None if contig is None else cohort.genotypes.variants["contig"].to_numpy() == contig
+    genotypes = cohort.genotypes_of("train", variants=here)
     sex = cohort.donors["sex"].reindex(genotypes.donors)
     known = sex.isin([FEMALE, MALE]).all()
     special = sorted({str(c) for c in genotypes.variants["contig"].unique() if kind_of(str(c)) != "autosome"})
@@ -152,7 +151,11 @@ def train(
     if not isinstance(cohort, Cohort):
         directory = cohort
         cohort = load_cohort(
-            directory, genotypes=which != "expression", cells=which != "haplotypes", cells_on_disk=True
+            directory,
+            genotypes=which != "expression",
+            cells=which != "haplotypes",
+            cells_on_disk=True,
+            genotypes_on_disk=True,
         )
         source = {"cohort": hash_input(directory)}
     if contig is not None and contig not in set(cohort.genotypes.variants["contig"]):

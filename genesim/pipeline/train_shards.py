@@ -49,7 +49,9 @@ def init_effects(
             remedy="train effects without --init",
         )
     table = None if kinship is None else read_kinship(kinship)
-    study = init_study(**_effect_inputs(load_cohort(cohort, cells_on_disk=True), config, table), seed=seed)
+    study = init_study(
+        **_effect_inputs(load_cohort(cohort, cells_on_disk=True, genotypes_on_disk=True), config, table), seed=seed
+    )
     source = {"cohort": hash_input(cohort)} | ({} if kinship is None else {"kinship": hash_input(kinship)})
     study = replace(study, inputs=source | study.inputs)
     study.save(out)
@@ -63,7 +65,7 @@ def _loaded(cohort: str | Path, study: str | Path) -> tuple[EffectStudy, Genotyp
         raise ArtefactError(
             "the study was made of another cohort", where=str(study), remedy=f"run train effects --init on {cohort}"
         )
-    return found, load_cohort(cohort, cells=False).genotypes_of("train")
+    return found, load_cohort(cohort, cells=False, genotypes_on_disk=True).genotypes_of("train")
 
 
 def train_effects_part(cohort: str | Path, study: str | Path, *, shard: tuple[int, int], out: str | Path) -> EffectPart:

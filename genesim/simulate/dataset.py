@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import yaml
+from jaxtyping import Float
 
 from genesim.config.scenario import Scenario
 from genesim.data.genotypes import Genotypes, write_vcf
@@ -18,6 +19,43 @@ from genesim.data.write_stream import write_dense_blocks, write_parquet_parts
 from genesim.provenance.atomic import atomic_directory
 from genesim.provenance.record import Provenance
 from genesim.simulate.dictionary import dictionary
+
+_ROWS = 2**21
+"""Rows of truth that are made at once."""
+
+
+@dataclass(frozen=True)
+class ExpressionTruth:
+    """What each donor's genotypes do to each affected gene: as an array, of which tables are made piece by piece.
+
+    Attributes:
+        log2_fold: log2 fold change by donor, cell type and gene.
+        donors: Their names.
+        cell_types: Names.
+        genes: Those that are affected.
+    """
+
+    log2_fold: Float[np.ndarray, "donor cell_type gene"]
+    donors: pd.Index
+    cell_types: Sequence[str]
+    genes: Sequence[str]
+
+    def tables(self) -> Iterator[pd.DataFrame]:
+        """Columns gene, donor, cell_type and log2_fold, some donors after some; one table at least."""
+        each = len(self.cell_types) * len(self.genes)
+        n_donors = max(1, _ROWS // max(1, each))
+        gene = np.tile(np.array(self.genes, object), len(self.cell_types))
+        cell_type = np.repeat(np.array(self.cell_types, object), len(self.genes))
+        for first in range(0, max(1, len(self.donors)), n_donors):
+            donors = np.asarray(self.donors[first : first + n_donors], object)
+            yield pd.DataFrame(
+                {
+                    "gene": np.tile(gene, len(donors)),
+                    "donor": np.repeat(donors, each),
+                    "cell_type": np.tile(cell_type, len(donors)),
+                    "log2_fold": self.log2_fold[first : first + n_donors].reshape(-1),
+                }
+            )
 
 
 @dataclass(frozen=True)
@@ -33,7 +71,7 @@ class SimulatedDataset:
         effects: Causal variants of expression.
         donors: Index donor.
         genes: Index gene.
-        expression: The genotype's true effect on each affected gene of each donor and cell type.
+        fold: True effects of the genotypes; `expression` is the table of them.
         scenario: What was asked.
         provenance: How it was made.
         more_truth: Further tables by name, as the scenario has them.
@@ -46,12 +84,17 @@ class SimulatedDataset:
     effects: pd.DataFrame
     donors: pd.DataFrame
     genes: pd.DataFrame
-    expression: pd.DataFrame
+    fold: ExpressionTruth
     scenario: Scenario
     provenance: Provenance
     more_truth: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     streamed_truth: Mapping[str, Callable[[], Iterator[pd.DataFrame]]] = field(default_factory=dict)
     true_rates: Callable[[], Iterator[np.ndarray]] | None = None
+
+    @property
+    def expression(self) -> pd.DataFrame:
+        """The genotype's true effect on each affected gene of each donor and cell type, made anew by each call."""
+        return pd.concat(self.fold.tables(), ignore_index=True)
 
     def write(self, directory: str | Path) -> None:
         """Write `sim.h5ad`, `sim.vcf.gz` with index, `truth/*`, `scenario.yaml` and a manifest."""
@@ -59,13 +102,13 @@ class SimulatedDataset:
             write_h5ad(self.cells, out / "sim.h5ad", self.provenance)
             write_vcf(self.genotypes, out / "sim.vcf.gz", provenance=self.provenance)
             truth = out / "truth"
-            tables = {n: getattr(self, n) for n in ("effects", "donors", "genes", "expression")} | dict(self.more_truth)
+            tables = {n: getattr(self, n) for n in ("effects", "donors", "genes")} | dict(self.more_truth)
             columns = {}
             for name, table in tables.items():
                 flat = table if table.index.name is None else table.reset_index()
                 columns[name] = list(flat.columns)
                 write_parquet(flat, truth / f"{name}.parquet", self.provenance)
-            for name, parts in self.streamed_truth.items():
+            for name, parts in {"expression": self.fold.tables, **self.streamed_truth}.items():
                 write_parquet_parts(parts(), truth / f"{name}.parquet", self.provenance)
                 columns[name] = list(next(parts()).columns)
             if self.true_rates is not None:
@@ -76,10 +119,3 @@ class SimulatedDataset:
 
     def _rates_shell(self) -> ad.AnnData:
         return ad.AnnData(obs=self.cells.obs, var=self.cells.var)
-
-
-def expression_truth(fold: np.ndarray, donors: pd.Index, cell_types: list[str], genes: list[str]) -> pd.DataFrame:
-    """Long table of the true log2 fold changes [donor, cell type, gene] of affected genes."""
-    index = pd.MultiIndex.from_product([donors, cell_types, genes], names=["donor", "cell_type", "gene"])
-    table = pd.DataFrame({"log2_fold": fold.reshape(-1)}, index=index).reset_index()
-    return table[["gene", "donor", "cell_type", "log2_fold"]]

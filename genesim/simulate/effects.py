@@ -148,19 +148,21 @@ def log2_fold_changes(truth: pd.DataFrame, genotypes: Genotypes, cell_types: lis
     column = {gene: i for i, gene in enumerate(affected)}
     type_index = {name: i for i, name in enumerate(cell_types)}
     row = {variant: i for i, variant in enumerate(genotypes.variants.index)}
-    # log2 of each of a donor's two haplotypes' product of allelic fold changes
-    haplotype = np.zeros((genotypes.n_donors, len(cell_types), len(affected), 2))
-    expected = np.zeros((len(cell_types), len(affected)))
+    fold = np.zeros((genotypes.n_donors, len(cell_types), len(affected)), np.float32)
     truth = truth.assign(log2_afc=log2_afc_at(truth, MIDDLE))
-    columns = (truth[name] for name in ("gene", "variant", "cell_type", "log2_afc", "training_frequency"))
-    for gene, variant, cell_type, log2_afc, p in zip(*columns, strict=True):
-        types = slice(None) if cell_type == ALL_TYPES else [type_index[cell_type]]
-        alleles = genotypes.alleles[row[variant]].astype(float)
-        mean_log2 = np.log2(1 + p * (2.0**log2_afc - 1))
-        # A haploid donor's only copy stands for both; an unknown allele takes its expectation.
-        alleles[:, 1] = np.where(alleles[:, 1] == -2, alleles[:, 0], alleles[:, 1])
-        log2_allele = np.where(alleles < 0, mean_log2, log2_afc * alleles)
-        haplotype[:, types, column[gene]] += log2_allele[:, None]
-        expected[types, column[gene]] += mean_log2
-    fold = np.logaddexp2(haplotype[..., 0], haplotype[..., 1]) - 1 - expected
-    return fold.astype(np.float32), affected
+    for gene, of_gene in truth.groupby("gene", sort=False):
+        # log2 of each of a donor's two haplotypes' product of allelic fold changes
+        haplotype = np.zeros((genotypes.n_donors, len(cell_types), 2))
+        expected = np.zeros(len(cell_types))
+        columns = (of_gene[name] for name in ("variant", "cell_type", "log2_afc", "training_frequency"))
+        for variant, cell_type, log2_afc, p in zip(*columns, strict=True):
+            types = slice(None) if cell_type == ALL_TYPES else [type_index[cell_type]]
+            alleles = genotypes.alleles[row[variant]].astype(float)
+            mean_log2 = np.log2(1 + p * (2.0**log2_afc - 1))
+            # A haploid donor's only copy stands for both; an unknown allele takes its expectation.
+            alleles[:, 1] = np.where(alleles[:, 1] == -2, alleles[:, 0], alleles[:, 1])
+            log2_allele = np.where(alleles < 0, mean_log2, log2_afc * alleles)
+            haplotype[:, types] += log2_allele[:, None]
+            expected[types] += mean_log2
+        fold[:, :, column[gene]] = np.logaddexp2(haplotype[..., 0], haplotype[..., 1]) - 1 - expected
+    return fold, affected

@@ -13,7 +13,7 @@ from genesim.data.cis import CisIndex
 from genesim.data.cohort import Cohort, assemble_cohort, load_cohort
 from genesim.data.donors import join_donors
 from genesim.data.expression import read_expression
-from genesim.data.genotypes import Genotypes
+from genesim.data.genotypes import Genotypes, StoredGenotypes
 from genesim.data.names import plain_frame
 from genesim.data.split import split_donors
 from genesim.errors import ArtefactError, JoinError
@@ -288,3 +288,16 @@ def test_real_cells_with_dealt_genotypes(tmp_path, shared_data):
     dosage, variants = loaded.dosage_for(loaded.donors_of("train").index, loaded.genes.index[0], 10_000)
     assert dosage.shape == (len(variants), len(loaded.donors_of("train")))
     assert len(variants) > 50
+
+
+def test_a_cohort_with_genotypes_on_disk_gives_the_same(cohort, tmp_path):
+    cohort.save(tmp_path / "c", PROVENANCE)
+    whole, opened = load_cohort(tmp_path / "c"), load_cohort(tmp_path / "c", genotypes_on_disk=True)
+    assert isinstance(opened.genotypes, StoredGenotypes)
+    for split in ("train", "test"):
+        np.testing.assert_array_equal(opened.genotypes_of(split).alleles, whole.genotypes_of(split).alleles)
+    gene = whole.genes.index[whole.genes["contig"] != ""][0]
+    donors = list(whole.genotypes.donors)
+    np.testing.assert_array_equal(opened.dosage_for(donors, gene)[0], whole.dosage_for(donors, gene)[0])
+    opened.save(tmp_path / "again", PROVENANCE)
+    np.testing.assert_array_equal(load_cohort(tmp_path / "again").genotypes.alleles, whole.genotypes.alleles)

@@ -10,12 +10,15 @@ import pandas as pd
 import pytest
 
 from genesim.config.model import EffectConfig
+from genesim.data import thin
+from genesim.data.genotypes import open_store, write_store
 from genesim.data.genotypes.record import Genotypes
 from genesim.data.kinship_table import read_kinship
 from genesim.data.thin import thinned_variants
 from genesim.errors import ConfigError, InputError, JoinError
 from genesim.estimators.effect_structure import checked_kinship, donor_structure, twins_across
 from genesim.estimators.effects import EffectModel
+from genesim.metrics import kinship
 from genesim.metrics.kinship import king_noise, king_robust
 from genesim.metrics.structure import genotype_components, n_structured
 from genesim.simulate.pedigree import simulate_pedigree
@@ -231,3 +234,28 @@ def test_fit_uses_relatives_and_says_so(relatives: Genotypes, tmp_path: Path) ->
     assert (again.config.kinship, again.config.n_genotype_factors) == ("auto", "auto")
     with pytest.raises(ConfigError, match="kinship is 'yes'"):
         fit(near, "yes")
+
+
+def test_kinship_by_blocks_of_donors_is_that_of_all_at_once(
+    strangers: Genotypes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dosage = thinned_variants(strangers).dosage.copy()
+    dosage[::7, ::5] = np.nan
+    whole = king_robust(dosage).kinship
+    monkeypatch.setattr(kinship, "_ROWS", 7)
+    np.testing.assert_array_equal(king_robust(dosage).kinship, whole)
+    np.testing.assert_array_equal(whole, whole.T)
+
+
+def test_variants_are_thinned_alike_in_memory_by_blocks_and_from_disk(
+    strangers: Genotypes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = thinned_variants(strangers)
+    write_store(strangers, tmp_path)
+    monkeypatch.setattr(thin, "_BLOCK_CALLS", 10 * strangers.n_donors)
+    for source in (strangers, open_store(tmp_path)):
+        found = thinned_variants(source)
+        np.testing.assert_array_equal(found.row, whole.row)
+        np.testing.assert_array_equal(found.dosage, whole.dosage)
+    monkeypatch.setattr(thin, "_MAX_DOSAGES", 20 * strangers.n_donors)
+    assert thinned_variants(strangers).n_variants <= 20 < whole.n_variants

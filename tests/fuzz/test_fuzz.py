@@ -15,6 +15,8 @@ from fuzz_targets import TARGETS, spoiled
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from genesim.data.annotation import read_genes
+from genesim.data.effect_table import read_effect_table
 from genesim.errors import GenesimError, InputError
 
 MOVES = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2**16), st.integers(0, 2**16)), min_size=1, max_size=4)
@@ -80,3 +82,23 @@ def test_a_first_record_without_a_contig_is_refused(tmp_path: Path) -> None:
     changed = seed[:at] + seed[at:].removeprefix(b"22")
     with pytest.raises(InputError, match="name that is empty"):
         TARGETS["vcf_plain"](changed, tmp_path)
+
+
+@pytest.mark.parametrize("digits", [12, 25, 5000])
+def test_a_gene_beyond_every_contig_is_refused(digits: int, tmp_path: Path) -> None:
+    """Found by fuzzing: a position of many digits overflowed the array of starts."""
+    path = tmp_path / "genes.gtf"
+    path.write_text(f'22\ttest\tgene\t1\t{"9" * digits}\t.\t+\t.\tgene_id "A";\n')
+    with pytest.raises(InputError, match="no 1-based interval") as refused:
+        read_genes(path)
+    assert "line 1" in str(refused.value)
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("digits", [12, 25, 5000])
+def test_a_variant_name_with_too_many_digits_is_no_site(digits: int, tmp_path: Path) -> None:
+    """Found by fuzzing: the position in a variant's name overflowed."""
+    path = tmp_path / "effects.tsv"
+    path.write_text(f"gene\tvariant\tbeta\tse\nA\t22_17_A_C\t.1\t.1\nA\t22_{'9' * digits}_A_C\t.1\t.1\n")
+    with pytest.raises(InputError, match="without position and alleles"):
+        read_effect_table(path)

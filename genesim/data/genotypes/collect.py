@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int8
 
 from genesim.config.inputs import GenotypePolicy
 from genesim.data.coordinates import to_one_based
-from genesim.data.genotypes.record import ABSENT, MISSING, allele_counts
+from genesim.data.genotypes.record import ABSENT, MISSING, allele_counts, stack_variants
 from genesim.errors import VcfError
 
 CHUNK_BYTES = 1 << 24
@@ -75,13 +75,6 @@ class Collector:
         if not self._kept:
             return None
         kept, self._kept = self._kept, []
-        tables = pd.concat([table for *_, table in kept], ignore_index=True)
-        n_donors = kept[0][0].shape[1]
-        alleles = np.empty((len(tables), n_donors, 2), np.int8)
-        phased = np.empty((len(tables), n_donors), bool)
-        end = len(tables)
-        while kept:  # each chunk goes as it is copied, so that calls are in memory once
-            chunk, chunk_phased, _ = kept.pop()
-            alleles[end - len(chunk) : end], phased[end - len(chunk) : end] = chunk, chunk_phased
-            end -= len(chunk)
-        return alleles, phased, tables
+        alleles, phased, tables = (list(column) for column in zip(*kept, strict=True))
+        del kept  # each chunk goes as it is copied, so that calls are in memory once
+        return stack_variants(alleles), stack_variants(phased), pd.concat(tables, ignore_index=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -87,21 +87,25 @@ class Genotypes:
         self,
         variants: Sequence[str] | pd.Index | np.ndarray | None = None,
         donors: Sequence[str] | pd.Index | np.ndarray | None = None,
+        overwrite: bool = False,
     ) -> Genotypes:
         """The given variants and donors, in the given order; arrays are copied only where something is left out.
 
         Args:
             variants: Variant ids, a boolean mask or integer positions; None keeps all.
             donors: Donor ids, a boolean mask or integer positions; None keeps all.
+            overwrite: Bring donors to their new order in the arrays of this object, which must not be used any more:
+                half the memory.
 
         Raises:
             JoinError: An id that is not present, or a mask of another length.
         """
-        rows = _positions(self.variants.index, variants, "variants")
-        columns = _positions(self.donors, donors, "donors")
+        rows = positions(self.variants.index, variants, "variants")
+        columns = positions(self.donors, donors, "donors")
+        take = _taken_in_place if overwrite and variants is None else _taken
         return Genotypes(
-            alleles=_taken(self.alleles, rows, columns),
-            phased=_taken(self.phased, rows, columns),
+            alleles=take(self.alleles, rows, columns),
+            phased=take(self.phased, rows, columns),
             variants=self.variants.iloc[rows],
             donors=self.donors[columns],
             contig_lengths=dict(self.contig_lengths),
@@ -133,6 +137,31 @@ def _taken(array: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarr
     return array[:, columns] if every_row else array[rows[:, None], columns]
 
 
+def _taken_in_place(array: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """`array[:, columns]` in the memory of `array`, all of whose rows are kept."""
+    if np.array_equal(columns, np.arange(array.shape[1])):
+        return array
+    size = max(1, _BLOCK_BYTES // max(1, array[:1].size))
+    for at in range(0, len(rows), size):
+        array[at : at + size, : len(columns)] = array[at : at + size][:, columns]
+    return array[:, : len(columns)]
+
+
+def stack_variants(parts: list[np.ndarray]) -> np.ndarray:
+    """`np.concatenate(parts)`; the list is emptied, each part going as it is copied: half the memory where nobody
+    else holds them.
+    """
+    if len(parts) == 1:
+        return parts.pop()
+    whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
+    end = len(whole)
+    while parts:
+        part = parts.pop()
+        whole[end - len(part) : end] = part
+        end -= len(part)
+    return whole
+
+
 def allele_counts(
     alleles: Int8[np.ndarray, "variant donor 2"],
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -146,7 +175,12 @@ def allele_counts(
     return n_alternate, n_called
 
 
-def _positions(index: pd.Index, chosen: Sequence[str] | pd.Index | np.ndarray | None, what: str) -> np.ndarray:
+def positions(index: pd.Index, chosen: Sequence[str] | pd.Index | np.ndarray | None, what: str) -> np.ndarray:
+    """Where `chosen` (ids, a mask or positions; None all) lie in `index`.
+
+    Raises:
+        JoinError: An id that is not present, or a mask of another length; `what` names them.
+    """
     if chosen is None:
         return np.arange(len(index))
     values = np.asarray(chosen)
@@ -177,39 +211,32 @@ def _positions(index: pd.Index, chosen: Sequence[str] | pd.Index | np.ndarray | 
     return positions
 
 
-def concatenate(parts: Sequence[Genotypes]) -> Genotypes:
+def concatenate(parts: Iterable[Genotypes]) -> Genotypes:
     """Join genotypes of the same donors along variants (one part a contig, say).
 
-    Donors follow the order of the first part; reports add up.
+    Donors follow the order of the first part; reports add up. Parts that only an iterator holds go as they are
+    joined, so that calls are in memory once.
 
     Raises:
         JoinError: Nothing to join, donors that differ, a variant id in two parts, or a contig of two lengths.
     """
-    if not parts:
-        raise JoinError("there is nothing to join", where="genotypes", remedy="give at least one part")
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    aligned = []
+    donors: pd.Index | None = None
+    tables, alleles, phased = [], [], []
+    lengths: dict[str, int | None] = {}
+    report: dict[str, int] = {}
     for part in parts:
-        differing = first.donors.symmetric_difference(part.donors)
+        donors = part.donors if donors is None else donors
+        differing = donors.symmetric_difference(part.donors)
         if len(differing):
             raise JoinError(
                 f"the parts have different donors: {', '.join(map(str, differing[:8]))}",
                 where="genotypes",
                 remedy="give every part the same donors (`subset(donors=...)`)",
             )
-        aligned.append(part if part.donors.equals(first.donors) else part.subset(donors=first.donors))
-    variants = pd.concat([part.variants for part in aligned])
-    if not variants.index.is_unique:
-        raise JoinError(
-            f"variant '{_first_repeated(variants.index)}' is in more than one part",
-            where="genotypes",
-            remedy="join parts that do not overlap",
-        )
-    lengths: dict[str, int | None] = {}
-    report: dict[str, int] = {}
-    for part in aligned:
+        aligned = part if part.donors.equals(donors) else part.subset(donors=donors)
+        tables.append(aligned.variants)
+        alleles.append(aligned.alleles)
+        phased.append(aligned.phased)
         for contig, length in part.contig_lengths.items():
             known = lengths.get(contig)
             if known is not None and length is not None and known != length:
@@ -221,11 +248,21 @@ def concatenate(parts: Sequence[Genotypes]) -> Genotypes:
             lengths[contig] = length if known is None else known
         for name, count in part.report.items():
             report[name] = report.get(name, 0) + count
+        del part, aligned
+    if donors is None:
+        raise JoinError("there is nothing to join", where="genotypes", remedy="give at least one part")
+    variants = pd.concat(tables)
+    if not variants.index.is_unique:
+        raise JoinError(
+            f"variant '{_first_repeated(variants.index)}' is in more than one part",
+            where="genotypes",
+            remedy="join parts that do not overlap",
+        )
     return Genotypes(
-        alleles=np.concatenate([part.alleles for part in aligned]),
-        phased=np.concatenate([part.phased for part in aligned]),
+        alleles=stack_variants(alleles),
+        phased=stack_variants(phased),
         variants=variants,
-        donors=first.donors,
+        donors=donors,
         contig_lengths=lengths,
         report=report,
     )

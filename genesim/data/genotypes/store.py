@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 from genesim.data.contigs import reconcile_contigs
-from genesim.data.genotypes.record import Genotypes
+from genesim.data.genotypes.record import Genotypes, positions
 from genesim.errors import ArtefactError
 
 _SCHEMA = "genesim-genotypes-1"
 _REMEDY = "prepare the cohort again"
-_ROWS = 16_384  # variants of a row group
+_ROWS, _GROUP_BYTES = 16_384, 2**25  # most variants, and most calls, of a row group
 
 
 def _pack(genotypes: Genotypes, rows: np.ndarray) -> np.ndarray:
@@ -44,6 +45,7 @@ def write_store(genotypes: Genotypes, directory: str | Path) -> None:
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     contigs = [str(name) for name in genotypes.variants["contig"].unique()]
+    at_once = min(_ROWS, max(1, _GROUP_BYTES // max(1, genotypes.n_donors)))
     for number, contig in enumerate(contigs):
         rows = np.flatnonzero(genotypes.variants["contig"] == contig)
         kind = pa.binary(genotypes.n_donors)
@@ -54,8 +56,8 @@ def write_store(genotypes: Genotypes, directory: str | Path) -> None:
             compression="zstd",
             use_dictionary=False,
         ) as writer:
-            for at in range(0, len(rows), _ROWS):
-                packed = np.ascontiguousarray(_pack(genotypes, rows[at : at + _ROWS]))
+            for at in range(0, len(rows), at_once):
+                packed = np.ascontiguousarray(_pack(genotypes, rows[at : at + at_once]))
                 calls = pa.FixedSizeBinaryArray.from_buffers(kind, len(packed), [None, pa.py_buffer(packed)])
                 writer.write_table(pa.table({"calls": calls}))
     table = genotypes.variants.reset_index(names="variant")
@@ -80,8 +82,14 @@ def _about(directory: Path) -> dict[str, Any]:
     return about
 
 
-def _read_calls(path: Path, n_variants: int, n_donors: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Alleles and phases of the next variants, a row group at a time."""
+def _read_calls(
+    path: Path, n_variants: int, n_donors: int, rows: np.ndarray
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Alleles and phases of `rows` (ascending) of a file, by row groups; those that hold none of them are not read.
+
+    Yields:
+        Which of `rows`, their alleles, and their phases.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -94,16 +102,110 @@ def _read_calls(path: Path, n_variants: int, n_donors: int) -> Iterator[tuple[np
                     where=str(path),
                     remedy=_REMEDY,
                 )
+            first = 0
             for group in range(file.num_row_groups):
-                column = file.read_row_group(group, columns=["calls"])["calls"]
-                if column.null_count:
-                    raise ArtefactError("holds variants without calls", where=str(path), remedy=_REMEDY)
-                for chunk in column.chunks:
-                    raw = np.frombuffer(chunk.buffers()[1], dtype=np.uint8)
-                    first = chunk.offset * n_donors
-                    yield _unpack(raw[first : first + len(chunk) * n_donors].reshape(-1, n_donors))
+                last = first + file.metadata.row_group(group).num_rows
+                here = slice(*np.searchsorted(rows, (first, last)))
+                if here.start < here.stop:
+                    column = file.read_row_group(group, columns=["calls"])["calls"].combine_chunks()
+                    if column.null_count:
+                        raise ArtefactError("holds variants without calls", where=str(path), remedy=_REMEDY)
+                    raw = np.frombuffer(column.buffers()[1], np.uint8, len(column) * n_donors, column.offset * n_donors)
+                    yield here, *_unpack(raw.reshape(-1, n_donors)[rows[here] - first])
+                first = last
     except (OSError, KeyError, pa.ArrowException) as error:
         raise ArtefactError(f"cannot be read ({error})", where=str(path), remedy=_REMEDY) from error
+
+
+@dataclass(frozen=True, eq=False)
+class StoredGenotypes:
+    """Genotypes whose calls stay on disk until `subset` asks for some of them.
+
+    Attributes:
+        directory: The store.
+        variants: As in `Genotypes`, and so are `donors`, `contig_lengths` and `report`.
+        contigs: In the order of their files.
+    """
+
+    directory: Path
+    variants: pd.DataFrame
+    donors: pd.Index
+    contig_lengths: dict[str, int | None]
+    report: dict[str, int]
+    contigs: tuple[str, ...]
+
+    @property
+    def n_variants(self) -> int:
+        return len(self.variants)
+
+    @property
+    def n_donors(self) -> int:
+        return len(self.donors)
+
+    def subset(
+        self,
+        variants: Sequence[str] | pd.Index | np.ndarray | None = None,
+        donors: Sequence[str] | pd.Index | np.ndarray | None = None,
+    ) -> Genotypes:
+        """The given variants and donors in memory, as `Genotypes.subset` gives them; no other calls are kept.
+
+        Raises:
+            ArtefactError: The store is incomplete or inconsistent.
+            JoinError: An id that is not present, or a mask of another length.
+        """
+        rows = positions(self.variants.index, variants, "variants")
+        columns = positions(self.donors, donors, "donors")
+        chosen = slice(None) if np.array_equal(columns, np.arange(self.n_donors)) else columns
+        alleles = np.empty((len(rows), len(columns), 2), np.int8)
+        phased = np.empty((len(rows), len(columns)), bool)
+        contig = self.variants["contig"].to_numpy(object)
+        for number, name in enumerate(self.contigs):
+            stored = np.flatnonzero(contig == name)
+            asked = np.flatnonzero(contig[rows] == name)
+            if not len(asked):
+                continue
+            in_file = np.searchsorted(stored, rows[asked])
+            order = np.argsort(in_file, kind="stable")
+            path = self.directory / f"calls-{number}.parquet"
+            for here, calls, is_phased in _read_calls(path, len(stored), self.n_donors, in_file[order]):
+                at = asked[order[here]]
+                alleles[at], phased[at] = calls[:, chosen], is_phased[:, chosen]
+        return Genotypes(
+            alleles=alleles,
+            phased=phased,
+            variants=self.variants.iloc[rows],
+            donors=self.donors[columns],
+            contig_lengths=dict(self.contig_lengths),
+            report=dict(self.report),
+        )
+
+
+def open_store(directory: str | Path) -> StoredGenotypes:
+    """What `write_store` wrote, with its variants and donors read and its calls on disk.
+
+    Raises:
+        ArtefactError: The store is incomplete or inconsistent.
+    """
+    import pyarrow as pa
+
+    directory = Path(directory)
+    about = _about(directory)
+    path = directory / "variants.parquet"
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ArtefactError(f"cannot be read ({error})", where=str(path), remedy=_REMEDY) from error
+    for name in ("variant", "contig", "ref", "alt"):
+        table[name] = table[name].to_numpy(dtype=object)
+    variants = table.set_index(pd.Index(table["variant"], dtype=object, name="variant")).drop(columns="variant")
+    return StoredGenotypes(
+        directory,
+        variants,
+        pd.Index(about["donors"], dtype=object),
+        about["contig_lengths"],
+        about["report"],
+        tuple(about["contigs"]),
+    )
 
 
 def read_store(directory: str | Path, contigs: Sequence[str] | None = None) -> Genotypes:
@@ -117,40 +219,8 @@ def read_store(directory: str | Path, contigs: Sequence[str] | None = None) -> G
         ArtefactError: The store is incomplete or inconsistent.
         JoinError: A contig that the store does not have.
     """
-    import pyarrow as pa
-
-    directory = Path(directory)
-    about = _about(directory)
-    stored: list[str] = about["contigs"]
-    wanted = stored
-    if contigs:
-        wanted = list(reconcile_contigs(stored, contigs, where=str(directory)).values())
-    donors = pd.Index(about["donors"], dtype=object)
-    path = directory / "variants.parquet"
-    try:
-        table = pd.read_parquet(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ArtefactError(f"cannot be read ({error})", where=str(path), remedy=_REMEDY) from error
-    for name in ("variant", "contig", "ref", "alt"):
-        table[name] = table[name].to_numpy(dtype=object)
-    table = table[table["contig"].isin(wanted)]
-    variants = table.set_index(pd.Index(table["variant"], dtype=object, name="variant")).drop(columns="variant")
-    alleles = np.empty((len(variants), len(donors), 2), dtype=np.int8)
-    phased = np.empty((len(variants), len(donors)), dtype=bool)
-    for contig in wanted:
-        rows = np.flatnonzero(variants["contig"] == contig)
-        at = 0
-        for calls, is_phased in _read_calls(
-            directory / f"calls-{stored.index(contig)}.parquet", len(rows), len(donors)
-        ):
-            here = rows[at : at + len(calls)]
-            alleles[here], phased[here] = calls, is_phased
-            at += len(calls)
-    return Genotypes(
-        alleles=alleles,
-        phased=phased,
-        variants=variants,
-        donors=donors,
-        contig_lengths=about["contig_lengths"],
-        report=about["report"],
-    )
+    store = open_store(directory)
+    if not contigs:
+        return store.subset()
+    wanted = list(reconcile_contigs(list(store.contigs), contigs, where=str(directory)).values())
+    return store.subset(variants=store.variants["contig"].isin(wanted).to_numpy(bool))

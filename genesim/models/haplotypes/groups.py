@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, Int8
 N_COMPONENTS = 10
 MAX_VARIANTS = 5_000  # common variants that the components rest on, evenly taken: LD makes more of them redundant
 MIN_MAF = 0.05
+_ROWS = 1024
 
 
 def principal_components(
@@ -20,15 +21,22 @@ def principal_components(
     """Leading components of common variants, centred; missing alleles count as the frequency; None without any."""
     from sklearn.utils.extmath import randomized_svd
 
-    called = alleles >= 0
-    frequency = (alleles == 1).sum(0) / np.maximum(called.sum(0), 1)
+    n_alternate, n_called = np.zeros((2, alleles.shape[1]), int)
+    blocks = [slice(at, at + _ROWS) for at in range(0, len(alleles), _ROWS)]  # the haplotypes may fill much of memory
+    for rows in blocks:
+        n_alternate += (alleles[rows] == 1).sum(0)
+        n_called += (alleles[rows] >= 0).sum(0)
+    frequency = n_alternate / np.maximum(n_called, 1)
     common = np.flatnonzero(np.minimum(frequency, 1 - frequency) >= MIN_MAF)
     if len(common) > MAX_VARIANTS:
         common = common[np.linspace(0, len(common) - 1, MAX_VARIANTS).astype(int)]
     n_components = min(N_COMPONENTS, len(alleles), len(common))
     if not n_components:
         return None
-    centred = np.where(called[:, common], alleles[:, common] - frequency[common], 0).astype(np.float32)
+    centred = np.empty((len(alleles), len(common)), np.float32)
+    for rows in blocks:
+        here = alleles[rows][:, common]
+        centred[rows] = np.where(here >= 0, here - frequency[common], 0)
     left, values, _ = randomized_svd(centred, n_components, random_state=seed)
     return left * values
 

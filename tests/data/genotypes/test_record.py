@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genesim.data.genotypes import Genotypes, concatenate
+from genesim.data.genotypes import Genotypes, concatenate, record
 from genesim.errors import InputError, JoinError
 
 
@@ -108,3 +108,28 @@ def test_construction_refuses_wrong_arrays() -> None:
         fields = {n: getattr(good, n) for n in ("alleles", "phased", "variants", "donors")} | change
         with pytest.raises(InputError):
             Genotypes(**fields)
+
+
+@pytest.mark.parametrize("donors", [["d2", "d0", "d1"], ["d1"], ["d2", "d1"]])
+def test_subset_in_place_gives_what_a_copy_gives_in_the_same_memory(
+    donors: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "_BLOCK_BYTES", 12)  # two variants at once
+    genotypes, twin = make(), make()
+    found, expected = genotypes.subset(donors=donors, overwrite=True), twin.subset(donors=donors)
+    np.testing.assert_array_equal(found.alleles, expected.alleles)
+    np.testing.assert_array_equal(found.phased, expected.phased)
+    assert np.shares_memory(found.alleles, genotypes.alleles)
+    assert not np.shares_memory(expected.alleles, twin.alleles)
+
+
+def test_stacked_parts_go_as_they_are_copied() -> None:
+    parts = [np.arange(3), np.arange(5), np.arange(0)]
+    whole = np.concatenate(parts)
+    np.testing.assert_array_equal(record.stack_variants(parts), whole)
+    assert parts == []
+
+
+def test_parts_of_an_iterator_are_joined_like_those_of_a_list() -> None:
+    parts = [make(contig=c, seed=i) for i, c in enumerate("123")]
+    np.testing.assert_array_equal(concatenate(iter(parts)).alleles, concatenate(parts).alleles)

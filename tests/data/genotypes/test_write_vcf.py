@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genesim.config.inputs import GenotypePolicy
-from genesim.data.genotypes import Genotypes, read_genotypes, read_store, write_store, write_vcf
+from genesim.data.genotypes import Genotypes, open_store, read_genotypes, read_store, store, write_store, write_vcf
 from genesim.data.genotypes.encode_vcf import RecordBlock
 from genesim.errors import ArtefactError, GenesimError, JoinError, ResourceError, VcfError
 from genesim.provenance.record import Provenance
@@ -207,3 +207,38 @@ def test_damaged_stores_are_refused(tmp_path: Path, genotypes: Genotypes, name: 
     (tmp_path / name).unlink()
     with pytest.raises(ArtefactError):
         read_store(tmp_path)
+
+
+@pytest.mark.parametrize("group_bytes", [1, 50, 2**25])
+def test_a_store_on_disk_gives_what_genotypes_in_memory_give(
+    tmp_path: Path, genotypes: Genotypes, group_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_GROUP_BYTES", group_bytes)  # row groups of one variant, of some, of all
+    write_store(genotypes, tmp_path)
+    opened = open_store(tmp_path)
+    assert (opened.n_variants, opened.n_donors) == (genotypes.n_variants, genotypes.n_donors)
+    draw = np.random.default_rng(group_bytes)
+    rows = draw.permutation(genotypes.n_variants)
+    some = draw.permutation(genotypes.donors.to_numpy())[:3]
+    asked: list[dict] = [
+        {},
+        {"variants": rows},
+        {"variants": list(genotypes.variants.index[rows[:5]]), "donors": list(some)},
+        {"variants": genotypes.variants["start"].to_numpy() % 2 == 0},
+        {"donors": np.array([-1, 0])},
+        {"variants": []},
+    ]
+    for one in asked:
+        assert_same(opened.subset(**one), genotypes.subset(**one))
+    with pytest.raises(JoinError, match="nobody"):
+        opened.subset(donors=["nobody"])
+
+
+def test_what_a_store_is_not_asked_for_is_not_read(tmp_path: Path, genotypes: Genotypes) -> None:
+    write_store(genotypes, tmp_path)
+    opened = open_store(tmp_path)
+    (tmp_path / "calls-1.parquet").unlink()
+    first = genotypes.variants["contig"].to_numpy() == opened.contigs[0]
+    assert_same(opened.subset(variants=first), genotypes.subset(variants=first))
+    with pytest.raises(ArtefactError, match="calls-1"):
+        opened.subset()
