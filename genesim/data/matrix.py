@@ -6,7 +6,7 @@ group of either (CSR or CSC as anndata writes them), or a `BackedView`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from genesim.data.preflight_h5ad import worded
 from genesim.errors import H5adError
 
 _BLOCK_BYTES = 64 * 2**20  # of a dense block
+_STACK_VALUES = 2**24
 _REMEDY = "make the file again with anndata; its sparse arrays contradict each other"
 
 
@@ -237,6 +238,26 @@ def csr_blocks(node: Any, where: str) -> Iterator[tuple[int, sparse.csr_matrix]]
     n_rows = max(1, _BLOCK_BYTES // max(n_genes * node.dtype.itemsize, 1))
     for first in range(0, n_cells, n_rows):
         yield first, sparse.csr_matrix(node[first : min(first + n_rows, n_cells)])
+
+
+def gather_rows(parts: Iterable[sparse.csr_matrix]) -> sparse.csr_matrix:
+    """Parts (one or more, CSR of the same columns) below each other, in hardly more memory than the result takes.
+
+    Small arrays that are freed stay with the C library, large ones go back to the system: so parts are first gathered
+    to blocks of some 64 MiB an array, and these then copied one by one.
+    """
+    blocks: list[sparse.csr_matrix] = []
+    pending: list[sparse.csr_matrix] = []
+    n_values = 0
+    for part in parts:
+        pending.append(part)
+        n_values += part.nnz
+        if n_values >= _STACK_VALUES:
+            blocks.append(stack_rows(pending))
+            n_values = 0
+    blocks += pending
+    pending.clear()
+    return stack_rows(blocks)
 
 
 def stack_rows(parts: list[sparse.csr_matrix]) -> sparse.csr_matrix:

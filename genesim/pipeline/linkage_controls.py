@@ -37,11 +37,12 @@ def _donors(cohort: Cohort, split: str, with_cells: bool) -> list[str]:
 
 
 def _at_effects(cohort: Cohort, effects: EffectModel) -> Genotypes:
-    """All donors' genotypes where the map of effects has variants: what the attack looks at."""
-    mapped, present = (
-        pd.MultiIndex.from_frame(v[["contig", "start"]]) for v in (effects.variants, cohort.genotypes.variants)
-    )
-    return cohort.genotypes.subset(variants=present.isin(mapped))
+    """All donors' genotypes; of those on disk, only where the map of effects has variants, for nothing else is used."""
+    real = cohort.genotypes
+    if isinstance(real, Genotypes):
+        return real
+    mapped, present = (pd.MultiIndex.from_frame(v[["contig", "start"]]) for v in (effects.variants, real.variants))
+    return real.subset(variants=present.isin(mapped))
 
 
 def _attack(

@@ -117,7 +117,7 @@ def simulate(
     expression = models.expression
     cells = expression.empty_cells(planned.obs)
     if cells_from:
-        shards = [CellShard.load(path) for path in cells_from]
+        shards = (CellShard.load(path) for path in cells_from)
         cells.X, library = gather_cells(shards, _digest(scenario, seed, inputs, planned), len(planned.obs))
     else:
         cells.X, library = planned.plan.draw()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,20 +70,23 @@ class CellShard:
 
 
 def gather_cells(
-    shards: Sequence[CellShard], plan: str, n_cells: int
+    shards: Iterable[CellShard], plan: str, n_cells: int
 ) -> tuple[sparse.csr_matrix, Float[np.ndarray, " cell"]]:
-    """Counts and library sizes of all cells.
+    """Counts and library sizes of all cells. Shards that only an iterator holds go as they are gathered.
 
     Raises:
         ArtefactError: A shard was drawn from another plan, is lacking, or stands twice.
     """
     remedy = "draw every shard once, with the scenario, seed, models and genotype parts that are given here"
-    if any(shard.plan != plan for shard in shards):
+    found = list(shards)
+    if any(shard.plan != plan for shard in found):
         raise ArtefactError("a shard of cells was drawn from another plan", where="simulate", remedy=remedy)
-    ordered = sorted((s for s in shards if s.counts.shape[0]), key=lambda shard: shard.first)
+    ordered = sorted((s for s in found if s.counts.shape[0]), key=lambda shard: shard.first)
     ends = [0, *(shard.first + shard.counts.shape[0] for shard in ordered)]
     if [shard.first for shard in ordered] != ends[:-1] or ends[-1] != n_cells:
         raise ArtefactError(
             f"the shards do not make {n_cells} cells: one is lacking or stands twice", where="simulate", remedy=remedy
         )
-    return stack_rows([s.counts for s in ordered]), np.concatenate([s.library for s in ordered])
+    counts, library = [s.counts for s in ordered], np.concatenate([s.library for s in ordered])
+    del found, ordered
+    return stack_rows(counts), library

@@ -14,7 +14,7 @@ from scipy import sparse
 from genesim import rng
 from genesim.config.cells import Batches
 from genesim.console import progress
-from genesim.data.matrix import stack_rows
+from genesim.data.matrix import gather_rows
 
 CHUNK = 2048
 
@@ -103,13 +103,16 @@ class CellPlan:
         Args:
             shard: Only the cells of `shard_rows`; the shards stacked are the whole draw, bit for bit.
         """
-        parts = [sparse.csr_matrix((0, len(self.source.genes)), dtype=np.int32)]
         libraries = [np.zeros(0)]
-        for rows, rates, library, change in self._chunks("simulating cells", shard_rows(len(self.obs), shard)):
-            given = self.obs.iloc[rows]
-            parts.append(self.source.draw_counts(rates, library, given, self.seed, rows.start, change))
-            libraries.append(np.asarray(library, np.float64))
-        return stack_rows(parts), np.concatenate(libraries)
+
+        def drawn() -> Iterator[sparse.csr_matrix]:
+            yield sparse.csr_matrix((0, len(self.source.genes)), dtype=np.int32)
+            for rows, rates, library, change in self._chunks("simulating cells", shard_rows(len(self.obs), shard)):
+                libraries.append(np.asarray(library, np.float64))
+                given = self.obs.iloc[rows]
+                yield self.source.draw_counts(rates, library, given, self.seed, rows.start, change)
+
+        return gather_rows(drawn()), np.concatenate(libraries)
 
     def true_rates(self) -> Iterator[Float[np.ndarray, "cell gene"]]:
         """Rates that the counts were drawn around (mean = library size x rate), chunk by chunk, drawn again."""
