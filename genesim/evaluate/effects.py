@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,7 +90,7 @@ def _standardised(dosage: np.ndarray) -> np.ndarray:
     return np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 1e-9)
 
 
-def planted_and_estimated(genes: Sequence[GeneEffects]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def planted_and_estimated(genes: Iterable[GeneEffects]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Planted effect, estimate and found flag of every planted effect, for the scatter of the report."""
     parts = [_summarise(gene) for gene in genes]
     if not parts:
@@ -133,9 +133,9 @@ def _values(genes: Sequence[_Summary]) -> dict[str, float]:
 
 
 def evaluate_effects(
-    recovered: Sequence[GeneEffects],
-    ceiling: Sequence[GeneEffects] | None = None,
-    null: Sequence[GeneEffects] | None = None,
+    recovered: Iterable[GeneEffects],
+    ceiling: Iterable[GeneEffects] | None = None,
+    null: Iterable[GeneEffects] | None = None,
     *,
     seed: int = 0,
     config: EvaluateConfig | None = None,
@@ -144,7 +144,7 @@ def evaluate_effects(
     """Score how well planted effects are recovered from simulated data.
 
     A call is the strongest variant of a credible set; it is true if it tags a causal variant (r2 > 0.5).
-    Intervals by bootstrap over genes, which are independent of each other.
+    Intervals by bootstrap over genes, which are independent of each other. Genes are gone through once, one at a time.
 
     Args:
         recovered: One entry a gene and cell type, estimated from the simulated cells. Genes without a
@@ -175,8 +175,8 @@ def evaluate_effects(
         if any(len(p.truth) for p in chosen):
             repeats.append(_values(chosen))
     tail = (1 - config.coverage) / 2
-    floor = _values([_summarise(g) for g in ceiling]) if ceiling else {}
-    naive = _values([_summarise(g) for g in null]) if null else {}
+    floor = _values([_summarise(g) for g in ceiling]) if ceiling is not None else {}
+    naive = _values([_summarise(g) for g in null]) if null is not None else {}
     nan, scores = float("nan"), []
     n_sets = sum(p.n_sets for p in parts)
     for name in _METRICS:

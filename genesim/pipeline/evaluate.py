@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +53,8 @@ from genesim.simulate.effects import ALL_TYPES
 
 SIDES: tuple[Literal["test", "train"], ...] = ("test", "train")
 _VARIANTS = 4096  # read at once
+_DONORS = 1000
+"""Simulated donors that the refit of effects sees, drawn at random where there are more."""
 _NULL_GENES_A_GENE = 1
 """Genes without an effect that are scored for each gene with one: they show false discoveries."""
 
@@ -117,8 +119,8 @@ def _haplotype_scores(
 
 def _recovered(
     model: EffectModel, genotypes: Genotypes, truth: pd.DataFrame, genes: Sequence[str]
-) -> list[GeneEffects]:
-    """What `model` found at `genes` in all cells, beside the planted effects (slopes per allele).
+) -> Iterator[GeneEffects]:
+    """What `model` found at `genes` in all cells, beside the planted effects (slopes per allele), gene by gene.
 
     A planted variant that the model gives no effect counts as estimated at 0, lest power forgets what was missed.
     """
@@ -129,7 +131,6 @@ def _recovered(
     frequency_there = planted_at.allele_frequency()
     varying = planted_at.variants.index[(frequency_there > 0) & (frequency_there < 1)]
     truth = truth[truth["variant"].isin(varying)]  # what no donor carries has no effect to be found
-    found = []
     for gene in genes:
         rows, planted_here = by_gene.get(gene, table.iloc[:0]), truth[truth["gene"] == gene]
         names = pd.Index(rows["variant"]).append(pd.Index(planted_here["variant"])).unique()
@@ -142,8 +143,7 @@ def _recovered(
         estimate.loc[rows["variant"]] = rows["effect"].to_numpy(float)
         sets = rows["credible_set"].to_numpy()
         members = tuple(np.flatnonzero(sets == k) for k in np.unique(sets[sets > 0]))
-        found.append(GeneEffects(near.dosage().T, planted.to_numpy(), estimate.to_numpy(), members))
-    return found
+        yield GeneEffects(near.dosage().T, planted.to_numpy(), estimate.to_numpy(), members)
 
 
 def _effect_scores(
@@ -187,15 +187,19 @@ def _effect_scores(
         config=effects.model_copy(update={"n_factors": 0}),
         seed=seed,
     )
-    recovered = _recovered(fit(genotypes), genotypes, truth, genes)
+    refit = fit(genotypes)
     scores = evaluate_effects(
-        recovered,
+        _recovered(refit, genotypes, truth, genes),
         _recovered(best, genotypes, truth, genes),
         _recovered(fit(shuffled), genotypes, truth, genes),
         seed=seed,
         config=config,
     )
-    columns = zip(("planted", "estimated", "found"), planted_and_estimated(recovered), strict=True)
+    columns = zip(
+        ("planted", "estimated", "found"),
+        planted_and_estimated(_recovered(refit, genotypes, truth, genes)),
+        strict=True,
+    )
     return scores, pd.DataFrame(dict(columns))
 
 
@@ -306,7 +310,8 @@ def evaluate_run(
     ancestry and sex as well -> `donor_privacy.json`. They take some seconds for 40 donors.
 
     Cells of large files stay on disk (`evaluate`). The attacks and the refit of effects then see `HAND_CELLS` of them,
-    every donor's all or as many as any other donor's; copies are looked for among all.
+    every donor's all or as many as any other donor's; copies are looked for among all. The refit sees 1,000 of the
+    simulated donors where there are more.
 
     Args:
         cohort: Real donors, or their directory.
@@ -361,6 +366,13 @@ def evaluate_run(
         log.info("evaluating effects")
         # A rare allele that abolishes a gene in some donors is no common effect for a refit to find.
         planted = tables["effects"][tables["effects"]["source"] != "loss_of_function"]
+        if genotypes.n_donors > _DONORS:
+            drawn = rng.generator(seed, "evaluate", "effects", "donors").permutation(genotypes.n_donors)[:_DONORS]
+            genotypes = genotypes.subset(donors=np.sort(drawn))
+            log.info("effects are looked for again in %d of the simulated donors", _DONORS)
+            rows = _rows_of(made, genotypes.donors)
+            kept = capped_rows(_donors(made)[rows], HAND_CELLS, seed, "simulated cells")
+            cells = in_memory(select(made, rows[kept]))
         effect_scores, recovery = _effect_scores(
             cohort, cells, genotypes, planted, simulated / "truth" / "expression.parquet", config, effects, seed
         )
