@@ -38,7 +38,11 @@ def cohort(sexes: tuple[str, str] = ("female", "male")) -> Cohort:
     table = pd.DataFrame({"ancestry": "A", "sex": sex}, index=donors)
     whole = Genotypes(alleles, np.ones(alleles.shape[:2], bool), variants, donors, {"X": X})
     sides = {"train": whole.subset(donors=np.arange(30)), "test": whole.subset(donors=np.arange(30, 60))}
-    return cast(Cohort, SimpleNamespace(donors=table, genotypes_of=sides.__getitem__))
+
+    def genotypes_of(side: str, variants: pd.Index | np.ndarray | None = None) -> Genotypes:
+        return sides[side].subset(variants=variants)
+
+    return cast(Cohort, SimpleNamespace(donors=table, genotypes=whole, genotypes_of=genotypes_of))
 
 
 def test_males_count_once_and_have_one_copy_from_training_to_scores() -> None:
