@@ -56,20 +56,26 @@ def is_large(path: Path) -> bool:
     return path.stat().st_size > STREAM_BYTES // 4
 
 
-def capped_rows(donors: np.ndarray, most: int, seed: int, name: str) -> np.ndarray:
-    """At most `most` rows, ascending: every donor keeps all cells or, drawn at random, as many as any other donor."""
-    if len(donors) <= most:
-        return np.arange(len(donors))
-    codes = pd.factorize(donors)[0]
+def even_rows(labels: np.ndarray, most: int, seed: int, name: str) -> np.ndarray:
+    """At most `most` rows, ascending: every label keeps all or, drawn at random, as many as any other label."""
+    if len(labels) <= most:
+        return np.arange(len(labels))
+    codes = pd.factorize(labels)[0]
     count = np.sort(np.bincount(codes))
-    # The largest cap under which no more than `most` cells are kept.
+    # The largest cap under which no more than `most` rows are kept.
     spent = np.concatenate([[0], np.cumsum(count)])
     caps = (most - spent[:-1]) // np.arange(len(count), 0, -1)
     cap = max(1, int(caps[np.flatnonzero(caps <= count)[0]]))
-    order = rng.generator(seed, "evaluate", "at hand", name).permutation(len(donors))
+    order = rng.generator(seed, "evaluate", "at hand", name).permutation(len(labels))
     place = pd.Series(codes[order]).groupby(codes[order]).cumcount().to_numpy()
-    kept = np.sort(order[place < cap])
-    log.info("%s: %d of %d cells are looked at together, at most %d a donor", name, len(kept), len(donors), cap)
+    return np.sort(order[place < cap])
+
+
+def capped_rows(donors: np.ndarray, most: int, seed: int, name: str) -> np.ndarray:
+    """At most `most` cells, ascending: every donor keeps all or, drawn at random, as many as any other donor."""
+    kept = even_rows(donors, most, seed, name)
+    if len(kept) < len(donors):
+        log.info("%s: %d of %d cells are looked at together, even over donors", name, len(kept), len(donors))
     return kept
 
 

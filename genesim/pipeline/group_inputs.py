@@ -21,27 +21,32 @@ from genesim.pipeline.linkage import profiles_of
 from genesim.pipeline.true_fold import true_fold
 from genesim.simulate.effects import ALL_TYPES
 
-MOST_VARIANTS = 5_000
+MOST_VARIANTS, _BLOCK = 5_000, 4_096
 MOST_GENES, N_COMPONENTS = 500, 12
 """Genes, the most variable ones, and principal components that cells of groups are told apart by."""
 LEAST_CELLS = 5
 """Cells of a type that a donor needs to count among the donors of the type."""
 
 
-def haplotypes_of(cohort: Cohort, made: Genotypes) -> dict[str, Genotypes]:
-    """Held-out, simulated and training donors at autosomal variants that all of them are called at."""
+def haplotypes_of(cohort: Cohort, made: Genotypes, donors: Mapping[str, pd.Index]) -> dict[str, Genotypes]:
+    """These held-out, simulated and training donors at autosomal variants that all of them are called at.
+
+    Of many variants `MOST_VARIANTS`, evenly taken; real genotypes on disk are read by blocks.
+    """
     known = made.variants.index.isin(cohort.genotypes.variants.index)
     autosomal = np.array([kind_of(str(contig)) == "autosome" for contig in made.variants["contig"]], dtype=bool)
-    ids = list(made.variants.index[known & autosomal])
-    sides = {
-        "test": cohort.genotypes_of("test", variants=ids),
-        "simulated": made.subset(variants=ids),
-        "train": cohort.genotypes_of("train", variants=ids),
-    }
-    called = np.flatnonzero(np.all([(g.alleles >= 0).all(axis=(1, 2)) for g in sides.values()], axis=0))
-    if len(called) > MOST_VARIANTS:
-        called = called[np.linspace(0, len(called) - 1, MOST_VARIANTS).astype(int)]
-    return {side: g.subset(variants=called) for side, g in sides.items()}
+    ids = made.variants.index[known & autosomal]
+    sources = {side: made if side == "simulated" else cohort.genotypes for side in donors}
+
+    def called(block: pd.Index) -> np.ndarray:
+        sides = [source.subset(variants=block, donors=donors[side]) for side, source in sources.items()]
+        return np.all([(side.alleles >= 0).all(axis=(1, 2)) for side in sides], axis=0)
+
+    blocks = [ids[at : at + _BLOCK] for at in range(0, len(ids), _BLOCK)]
+    ids = ids[np.concatenate([called(block) for block in blocks])] if blocks else ids
+    if len(ids) > MOST_VARIANTS:
+        ids = ids[np.linspace(0, len(ids) - 1, MOST_VARIANTS).astype(int)]
+    return {side: source.subset(variants=ids, donors=donors[side]) for side, source in sources.items()}
 
 
 def donor_means(cells: ad.AnnData, genes: pd.Index, least: int = 1) -> tuple[np.ndarray, np.ndarray, pd.Index]:

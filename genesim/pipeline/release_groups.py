@@ -17,12 +17,15 @@ from genesim.evaluate import groups
 from genesim.evaluate.donor_attacks import ATTACKS
 from genesim.evaluate.group_cells import cell_group_scores
 from genesim.evaluate.group_genetics import effect_group_scores, ld_group_scores
+from genesim.pipeline.evaluate_cells import even_rows
 from genesim.pipeline.group_inputs import LEAST_CELLS, donor_means, group_cells, haplotypes_of, planted_pairs
 from genesim.release.fairness import SMALLEST_GROUP
 from genesim.release.privacy import GROUP_ATTACK
 from genesim.release.records import GroupRow
 
 ATTRIBUTES = ("all donors", "ancestry", "sex", "ancestry x sex")
+MOST_DONORS = 1_000
+"""Donors a side whose genotypes are compared: distances between all of them take the square of their number."""
 _SIDES = {"test": "held-out", "simulated": "simulated", "train": "training"}
 
 
@@ -90,8 +93,23 @@ Found = Iterator[tuple[str, groups.GroupScore | str]]
 """Scores with their attribute, and sentences about what is not scored."""
 
 
+def _genotyped(donors: pd.DataFrame) -> pd.Index:
+    return donors.index[donors["has_genotypes"].to_numpy(dtype=bool)]
+
+
 def _genotype_scores(cohort: Cohort, genotypes: Genotypes, of: _Groups, seed: int) -> Found:
-    sides = haplotypes_of(cohort, genotypes)
+    owners = {
+        "test": _genotyped(cohort.donors_of("test")),
+        "simulated": genotypes.donors,
+        "train": _genotyped(cohort.donors_of("train")),
+    }
+    group = of.labels(ATTRIBUTES[-1], owners)
+    drawn = {side: ids[even_rows(group[side].astype(str), MOST_DONORS, seed, side)] for side, ids in owners.items()}
+    for side, ids in drawn.items():
+        if len(ids) < len(owners[side]):
+            few = f"{len(ids):,} of {len(owners[side]):,} {_SIDES[side]} donors were compared, even over groups"
+            yield ATTRIBUTES[0], f"genotypes: {few}"
+    sides = haplotypes_of(cohort, genotypes, drawn)
     haplotypes = {side: g.alleles.transpose(1, 2, 0) for side, g in sides.items()}
     variants = sides["test"].variants
     for attribute in ATTRIBUTES:
