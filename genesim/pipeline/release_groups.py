@@ -24,8 +24,8 @@ from genesim.release.privacy import GROUP_ATTACK
 from genesim.release.records import GroupRow
 
 ATTRIBUTES = ("all donors", "ancestry", "sex", "ancestry x sex")
-MOST_DONORS = 1_000
-"""Donors a side whose genotypes are compared: distances between all of them take the square of their number."""
+MOST_DONORS, ENOUGH = 1_000, 50
+"""Donors a side whose genotypes are compared, or as many as 50 a group: all distances take the square of the number."""
 _SIDES = {"test": "held-out", "simulated": "simulated", "train": "training"}
 
 
@@ -104,7 +104,10 @@ def _genotype_scores(cohort: Cohort, genotypes: Genotypes, of: _Groups, seed: in
         "train": _genotyped(cohort.donors_of("train")),
     }
     group = of.labels(ATTRIBUTES[-1], owners)
-    drawn = {side: ids[even_rows(group[side].astype(str), MOST_DONORS, seed, side)] for side, ids in owners.items()}
+    drawn = {}
+    for side, ids in owners.items():
+        labels = group[side].astype(str)
+        drawn[side] = ids[even_rows(labels, max(MOST_DONORS, ENOUGH * len(set(labels))), seed, side)]
     for side, ids in drawn.items():
         if len(ids) < len(owners[side]):
             few = f"{len(ids):,} of {len(owners[side]):,} {_SIDES[side]} donors were compared, even over groups"

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from genesim.data.cohort import Cohort
 from genesim.data.genotypes import Genotypes
+from genesim.pipeline import group_inputs, release_groups
 from genesim.pipeline.release_groups import group_rows
 from genesim.release.records import GroupRow
 
@@ -140,3 +141,17 @@ def test_a_fair_simulation_has_no_group_that_is_far_behind(tmp_path: Path) -> No
     rows, _ = world(tmp_path, 1, unfair=False)
     behind = [row for row in rows if row.gap_low is not None and row.gap_low > 0]
     assert len(behind) <= 0.1 * len(rows)
+
+
+def test_many_donors_are_compared_of_a_draw_that_is_even_over_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release_groups, "MOST_DONORS", 84)
+    monkeypatch.setattr(release_groups, "ENOUGH", 20)  # so 100 in five groups: of 118 simulated donors 20 a group
+    monkeypatch.setattr(group_inputs, "_BLOCK", 7)
+    rows, notes = world(tmp_path, 0, unfair=True)
+    said = "genotypes: 100 of 118 simulated donors were compared, even over groups"
+    assert [note for note in notes if "were compared" in note] == [said]
+    found = [r for r in rows if r.metric == "ld_decay_error" and r.attribute == "ancestry x sex"]
+    assert {r.group: (r.n_held_out, r.n_simulated) for r in found} == {f"{a}, {s}": (22, 20) for a, s in GROUPS}
+    assert found[0].group == "BBB, female"
