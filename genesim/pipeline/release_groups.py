@@ -106,8 +106,8 @@ def _genotype_scores(cohort: Cohort, genotypes: Genotypes, of: _Groups, seed: in
     group = of.labels(ATTRIBUTES[-1], owners)
     drawn = {}
     for side, ids in owners.items():
-        labels = group[side].astype(str)
-        drawn[side] = ids[even_rows(labels, max(MOST_DONORS, ENOUGH * len(set(labels))), seed, side)]
+        own = group[side].astype(str)
+        drawn[side] = ids[even_rows(own, max(MOST_DONORS, ENOUGH * len(set(own))), seed, side)]
     for side, ids in drawn.items():
         if len(ids) < len(owners[side]):
             few = f"{len(ids):,} of {len(owners[side]):,} {_SIDES[side]} donors were compared, even over groups"
