@@ -26,8 +26,10 @@ one the reference and the other judged, and the other way round.
 | `independent` | each variant by itself, by population |
 
 The white box has planted models of its own, and is valid by them alone: `memoriser` is there the likelihood of copying
-training haplotypes (mosaic, whose panel they are), `honest` that of an anchmm fitted on half of the reference donors,
-beside a shadow fitted on the other half.
+training haplotypes: a mosaic whose panel is all of them, its rates of switching and miscopying Li and Stephens' for a
+panel of that size, beside a shadow of its kind, the same of the reference donors. `honest` is an anchmm fitted on half
+of the reference donors, beside a shadow fitted on the other half. `--planted-only` runs that memoriser alone, and
+writes `haplotype_privacy_planted.csv`.
 
 Writes `haplotype_privacy.csv` (a row a seed, generator and attack; AUC and TPR at 1 % false positives with intervals
 by resampling donors) and `haplotype_privacy.json`.
@@ -88,14 +90,39 @@ def black_box(
 
 
 def white_box(
-    model: HaplotypeModel, shadow: HaplotypeModel, train: Genotypes, judged: Genotypes, ancestry: pd.Series
+    model: HaplotypeModel, shadow: HaplotypeModel, train: Genotypes, judged: Genotypes, ancestry: pd.Series | None
 ) -> Sides:
     """Each donor's log-likelihood under `model` less that under `shadow`, of members and of others."""
     scores = []
     for part in (train, judged):
-        labels = ancestry.reindex(part.donors)
+        labels = None if ancestry is None else ancestry.reindex(part.donors)
         scores.append((model.log_likelihood(part, labels) - shadow.log_likelihood(part, labels)).to_numpy())
     return scores[0], scores[1]
+
+
+def planted_memoriser(train: Genotypes, reference: Genotypes, judged: Genotypes, seed: int) -> Sides:
+    """The white box on a mosaic of all training haplotypes, beside one of the reference donors'."""
+    config = HaplotypeConfig(method="mosaic")
+    model, shadow = (HaplotypeModel.fit(part, config=config, seed=seed) for part in (train, reference))
+    return white_box(model, shadow, train, judged, None)
+
+
+def folds_of(held: Genotypes, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Reference and judged donors of each fold."""
+    order = rng.generator(seed, "benchmark", "folds").permutation(held.n_donors)
+    parts = np.sort(order[: held.n_donors // 2]), np.sort(order[held.n_donors // 2 :])
+    return [parts, parts[::-1]]
+
+
+def planted_only(whole: Panel, most: int) -> dict[str, Any]:
+    """AUC of the white box on its planted memoriser in one division."""
+    kept, _ = unrelated(whole)
+    panel = spread(whole, most)
+    held, seed = panel.test.subset(donors=list(kept.donors)), panel.seed
+    folds = [[held.subset(donors=rows) for rows in fold] for fold in folds_of(held, seed)]
+    sides = [planted_memoriser(panel.train, reference, judged, seed) for reference, judged in folds]
+    success = donor_attack(sides, rng.generator(seed, "benchmark", "bootstrap", "memoriser", "white_box"))
+    return {"seed": seed, "generator": "memoriser", "attack": "white_box", **success.auc._asdict()}
 
 
 def verdicts(rows: pd.DataFrame, exposed: float, chance: float) -> dict[str, bool]:
@@ -141,9 +168,6 @@ def audit(whole: Panel, most: int, out: list[dict[str, Any]]) -> dict[str, Any]:
     panel = spread(whole, most)
     seed, position = panel.seed, panel.positions
     held = panel.test.subset(donors=list(kept.donors))
-    order = rng.generator(seed, "benchmark", "folds").permutation(held.n_donors)
-    half = len(order) // 2
-    folds = [(np.sort(order[:half]), np.sort(order[half:])), (np.sort(order[half:]), np.sort(order[:half]))]
     known = panel.ancestry.reindex(panel.train.donors)
     members = panel.train.haplotypes()
     drawn: dict[str, np.ndarray] = {}
@@ -154,7 +178,7 @@ def audit(whole: Panel, most: int, out: list[dict[str, Any]]) -> dict[str, Any]:
         drawn[method] = models[method].sample_for(known, seed=rng.seed(seed, "benchmark", method)).haplotypes()
     drawn["memoriser"] = noisy(members, len(members), rng.generator(seed, "benchmark", "memoriser"))
     found: dict[tuple[str, str], list[Sides]] = {}
-    for fold, (reference_rows, judged_rows) in enumerate(folds):
+    for fold, (reference_rows, judged_rows) in enumerate(folds_of(held, seed)):
         reference, judged = held.subset(donors=reference_rows), held.subset(donors=judged_rows)
         rows, others = reference.haplotypes(), judged.haplotypes()
         made = drawn | {"honest": noisy(rows, len(members), rng.generator(seed, "benchmark", "honest", fold))}
@@ -170,12 +194,13 @@ def audit(whole: Panel, most: int, out: list[dict[str, Any]]) -> dict[str, Any]:
         one, other = (fitted(reference.subset(donors=np.arange(start, reference.n_donors, 2))) for start in (0, 1))
         for name, model, beside in (
             ("anchmm", models["anchmm"], shadow),
-            ("memoriser", models["mosaic"], shadow),
             ("honest", one, other),
         ):
             found.setdefault((name, "white_box"), []).append(
                 white_box(model, beside, panel.train, judged, panel.ancestry)
             )
+        sides = planted_memoriser(panel.train, reference, judged, seed)
+        found.setdefault(("memoriser", "white_box"), []).append(sides)
     n = panel.train.n_donors, held.n_donors
     for (name, attack), sides in found.items():
         success = donor_attack(sides, rng.generator(seed, "benchmark", "bootstrap", name, attack))
@@ -195,10 +220,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--max-variants", type=int, default=1500, help="spread over the region")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
+    parser.add_argument("--planted-only", action="store_true", help="only the planted memoriser of the white box")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     records = []
+    if asked.planted_only:
+        made = [planted_only(panels(asked.data, ["chr2_lct"], s)[0], asked.max_variants) for s in asked.seeds]
+        print(pd.DataFrame(made))
+        with atomic_file(asked.out / "haplotype_privacy_planted.csv") as temporary:
+            pd.DataFrame(made).round(4).to_csv(temporary, index=False)
+        write_record(asked.out / "haplotype_privacy_planted.json", seeds=asked.seeds, max_variants=asked.max_variants)
+        return
     for seed in asked.seeds:
         panel = panels(asked.data, ["chr2_lct"], seed)[0]
         records.append(audit(panel, asked.max_variants, rows))
