@@ -11,12 +11,13 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from genesim import rng
 from genesim.data.cohort import Cohort
 from genesim.data.genotypes import Genotypes
 from genesim.evaluate import groups
 from genesim.evaluate.donor_attacks import ATTACKS
 from genesim.evaluate.group_cells import cell_group_scores
-from genesim.evaluate.group_genetics import effect_group_scores, ld_group_scores
+from genesim.evaluate.group_genetics import PlantedPairs, effect_group_scores, ld_group_scores
 from genesim.pipeline.evaluate_cells import even_rows
 from genesim.pipeline.group_inputs import LEAST_CELLS, donor_means, group_cells, haplotypes_of, planted_pairs
 from genesim.release.fairness import SMALLEST_GROUP
@@ -26,6 +27,7 @@ from genesim.release.records import GroupRow
 ATTRIBUTES = ("all donors", "ancestry", "sex", "ancestry x sex")
 MOST_DONORS, ENOUGH = 1_000, 50
 """Donors a side whose genotypes are compared, or as many as 50 a group: all distances take the square of the number."""
+MOST_EFFECTS = 500
 _SIDES = {"test": "held-out", "simulated": "simulated", "train": "training"}
 
 
@@ -173,11 +175,20 @@ def _cell_scores(cohort: Cohort, cells: ad.AnnData, of: _Groups, seed: int) -> F
             yield _typed(attribute) if by_type else attribute, score
 
 
+def _fewer_pairs(pairs: PlantedPairs, donors: pd.Index, of: _Groups, seed: int) -> tuple[PlantedPairs, pd.Index]:
+    """A draw of donors, even over groups, and of effects, where there are many: scores take thousands of fits."""
+    own = of.of[ATTRIBUTES[-1]][1].reindex(donors).astype(str).to_numpy()
+    rows = even_rows(own, max(MOST_DONORS, ENOUGH * len(set(own))), seed, "effects")
+    order = rng.generator(seed, "evaluate", "groups", "effects").permutation(pairs.dosage.shape[1])
+    columns = np.sort(order[:MOST_EFFECTS])
+    return PlantedPairs(*(values[np.ix_(rows, columns)] for values in pairs)), donors[rows]
+
+
 def _effect_scores(cells: ad.AnnData, genotypes: Genotypes, truth: Path, of: _Groups, seed: int) -> Found:
     planted = planted_pairs(cells, genotypes, truth)
     if planted is None:
         return
-    pairs, donors = planted
+    pairs, donors = _fewer_pairs(*planted, of, seed)
     for attribute in ATTRIBUTES[1:]:  # all donors are the floor
         labels = of.of[attribute][1].reindex(donors).astype(str).to_numpy()
         for group in sorted(set(labels)):

@@ -155,3 +155,6 @@ def test_many_donors_are_compared_of_a_draw_that_is_even_over_groups(
     found = [r for r in rows if r.metric == "ld_decay_error" and r.attribute == "ancestry x sex"]
     assert {r.group: (r.n_held_out, r.n_simulated) for r in found} == {f"{a}, {s}": (22, 20) for a, s in GROUPS}
     assert found[0].group == "BBB, female"
+    of_effects = [r for r in rows if r.metric == "group_effect_error" and r.attribute == "ancestry x sex"]
+    assert {r.n_simulated for r in of_effects} == {20}
+    assert of_effects[0].group == "BBB, female"
