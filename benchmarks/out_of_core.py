@@ -1,6 +1,6 @@
 """The five verbs at growing size, each a process of its own: CPU seconds, peak memory, and how they grow.
 
-    python benchmarks/out_of_core.py --data ../shared/data --sizes 0.02 0.08 0.32
+    python benchmarks/out_of_core.py --data ../shared/data --sizes 0.25 0.5 1
 
 Size 1 is 1,000,000 cells x 2,000 genes of 10,000 donors with 70,000 variants; cells and donors go with the size, genes
 and variants stay. Cells are OneK1K's as they are, again and again (1,000 genes; the second thousand are those of
@@ -227,24 +227,30 @@ def main() -> None:
     parser.add_argument("--states", type=int, default=16, help="learned haplotypes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=None, help="keeps the files; what is there is used again")
+    parser.add_argument("--resume", action="store_true", help="keep what the table has, and add to it (with --folder)")
     parser.add_argument("--out", type=Path, default=HERE)
     asked = parser.parse_args()
-    rows: list[dict[str, Any]] = []
+    path = asked.out / "out_of_core.csv"
+    rows: list[dict[str, Any]] = pd.read_csv(path).to_dict("records") if asked.resume and path.exists() else []
     for size in asked.sizes:
+        done = {row["stage"] for row in rows if row["size"] == size}
+        stages = [stage for stage in STAGES if stage in asked.stages and stage not in done]
+        if not stages:
+            continue
         n_cells, n_donors = round(CELLS * size), round(DONORS * size)
         with folder_of(asked.folder, size) as folder:
             if not (folder / "effects.tsv").exists():
                 make_inputs(folder, asked.data, n_cells, n_donors, asked.variants, asked.seed)
             made = settings(folder, n_cells, n_donors, asked.steps, asked.states)
             (folder / "run.yaml").write_text(yaml.safe_dump(made))
-            for stage in (stage for stage in STAGES if stage in asked.stages):
+            for stage in stages:
                 at = {"size": size, "n_cells": n_cells, "n_donors": n_donors, "n_variants": asked.variants}
                 rows.append({**at, "stage": stage, **measure(stage, folder)})
                 print(rows[-1], flush=True)
-                table = pd.DataFrame(rows)
-                table.round(4).to_csv(asked.out / "out_of_core.csv", index=False)
-                exponents(table).round(3).to_csv(asked.out / "out_of_core_exponents.csv", index=False)
-    table = pd.DataFrame(rows)
+                pd.DataFrame(rows).round(4).to_csv(path, index=False)
+    table = pd.DataFrame(rows).sort_values("size", kind="stable")
+    table.round(4).to_csv(path, index=False)
+    exponents(table).round(3).to_csv(asked.out / "out_of_core_exponents.csv", index=False)
     largest = table.groupby("stage", sort=False)["peak_rss_gib"].max()
     whole = table[table["size"] >= 1]
     write_record(
