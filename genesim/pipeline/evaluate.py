@@ -20,7 +20,7 @@ from genesim.config.model import EffectConfig, HaplotypeConfig
 from genesim.console import log
 from genesim.data.cohort import Cohort, load_cohort
 from genesim.data.expression import Cells, open_expression, read_expression
-from genesim.data.genotypes import Genotypes, read_genotypes
+from genesim.data.genotypes import Genotypes, called_throughout, read_genotypes
 from genesim.data.genotypes.record import ABSENT
 from genesim.data.ploidy import kind_of
 from genesim.data.write import write_csv, write_parquet
@@ -52,21 +52,10 @@ from genesim.provenance.record import Provenance, hash_input
 from genesim.simulate.effects import ALL_TYPES
 
 SIDES: tuple[Literal["test", "train"], ...] = ("test", "train")
-_VARIANTS = 4096  # read at once
 _DONORS = 1000
 """Simulated donors that the refit of effects sees, drawn at random where there are more."""
 _NULL_GENES_A_GENE = 1
 """Genes without an effect that are scored for each gene with one: they show false discoveries."""
-
-
-def _called_throughout(cohort: Cohort, made: Genotypes, ids: pd.Index) -> np.ndarray:
-    """Which variants have no missing allele in any real or simulated donor, bool [variant]; read in blocks."""
-    called = np.ones(len(ids), bool)
-    for at in range(0, len(ids), _VARIANTS):
-        block = ids[at : at + _VARIANTS]
-        for source in (made, cohort.genotypes):
-            called[at : at + _VARIANTS] &= (source.subset(variants=block).alleles >= 0).all(axis=(1, 2))
-    return called
 
 
 def _haplotype_scores(
@@ -80,7 +69,8 @@ def _haplotype_scores(
 ) -> list[Score]:
     ids = genotypes.variants.index[genotypes.variants["contig"].to_numpy() == contig]
     if kind_of(contig) == "autosome":  # nobody lacks a copy: only what will be compared is brought into memory
-        ids = ids[middle_run(_called_throughout(cohort, genotypes, ids), config.max_variants)]
+        everyone = ((genotypes, None), (cohort.genotypes, None))
+        ids = ids[middle_run(called_throughout(everyone, ids), config.max_variants)]
     made = genotypes.subset(variants=ids)
     test, train = (cohort.genotypes_of(side, variants=ids) for side in SIDES)
     known = cohort.donors["ancestry"]

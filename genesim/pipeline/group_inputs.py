@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from genesim.data.cohort import Cohort
-from genesim.data.genotypes import Genotypes
+from genesim.data.genotypes import Genotypes, called_throughout
 from genesim.data.ploidy import kind_of
 from genesim.evaluate.group_cells import GroupCells, draw_cells
 from genesim.evaluate.group_genetics import PlantedPairs
@@ -21,7 +21,7 @@ from genesim.pipeline.linkage import profiles_of
 from genesim.pipeline.true_fold import true_fold
 from genesim.simulate.effects import ALL_TYPES
 
-MOST_VARIANTS, _BLOCK = 5_000, 4_096
+MOST_VARIANTS = 5_000
 MOST_GENES, N_COMPONENTS = 500, 12
 """Genes, the most variable ones, and principal components that cells of groups are told apart by."""
 LEAST_CELLS = 5
@@ -37,13 +37,7 @@ def haplotypes_of(cohort: Cohort, made: Genotypes, donors: Mapping[str, pd.Index
     autosomal = np.array([kind_of(str(contig)) == "autosome" for contig in made.variants["contig"]], dtype=bool)
     ids = made.variants.index[known & autosomal]
     sources = {side: made if side == "simulated" else cohort.genotypes for side in donors}
-
-    def called(block: pd.Index) -> np.ndarray:
-        sides = [source.subset(variants=block, donors=donors[side]) for side, source in sources.items()]
-        return np.all([(side.alleles >= 0).all(axis=(1, 2)) for side in sides], axis=0)
-
-    blocks = [ids[at : at + _BLOCK] for at in range(0, len(ids), _BLOCK)]
-    ids = ids[np.concatenate([called(block) for block in blocks])] if blocks else ids
+    ids = ids[called_throughout([(source, donors[side]) for side, source in sources.items()], ids)]
     if len(ids) > MOST_VARIANTS:
         ids = ids[np.linspace(0, len(ids) - 1, MOST_VARIANTS).astype(int)]
     return {side: source.subset(variants=ids, donors=donors[side]) for side, source in sources.items()}

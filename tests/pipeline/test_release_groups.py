@@ -11,8 +11,8 @@ import pytest
 from scipy import sparse
 
 from genesim.data.cohort import Cohort
-from genesim.data.genotypes import Genotypes
-from genesim.pipeline import group_inputs, release_groups
+from genesim.data.genotypes import Genotypes, store
+from genesim.pipeline import release_groups
 from genesim.pipeline.release_groups import group_rows
 from genesim.release.records import GroupRow
 
@@ -148,7 +148,7 @@ def test_many_donors_are_compared_of_a_draw_that_is_even_over_groups(
 ) -> None:
     monkeypatch.setattr(release_groups, "MOST_DONORS", 84)
     monkeypatch.setattr(release_groups, "ENOUGH", 20)  # so 100 in five groups: of 118 simulated donors 20 a group
-    monkeypatch.setattr(group_inputs, "_BLOCK", 7)
+    monkeypatch.setattr(store, "_AT_ONCE", 7)
     rows, notes = world(tmp_path, 0, unfair=True)
     said = "genotypes: 100 of 118 simulated donors were compared, even over groups"
     assert [note for note in notes if "were compared" in note] == [said]

@@ -3,7 +3,7 @@
 from genesim.data.genotypes.phase import phase
 from genesim.data.genotypes.read import input_files, read_genotypes
 from genesim.data.genotypes.record import Genotypes, concatenate
-from genesim.data.genotypes.store import StoredGenotypes, open_store, read_store, write_store
+from genesim.data.genotypes.store import StoredGenotypes, called_throughout, open_store, read_store, write_store
 from genesim.data.genotypes.write_blocks import write_genotype_blocks
 from genesim.data.genotypes.write_plink import write_plink
 from genesim.data.genotypes.write_vcf import write_vcf
@@ -11,6 +11,7 @@ from genesim.data.genotypes.write_vcf import write_vcf
 __all__ = [
     "Genotypes",
     "StoredGenotypes",
+    "called_throughout",
     "concatenate",
     "input_files",
     "open_store",

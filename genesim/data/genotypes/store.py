@@ -6,13 +6,14 @@ The cohort's directory is written atomically, and verified against its manifest,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 
 from genesim.data.contigs import reconcile_contigs
 from genesim.data.genotypes.record import Genotypes, positions
@@ -20,6 +21,7 @@ from genesim.errors import ArtefactError
 
 _SCHEMA = "genesim-genotypes-1"
 _REMEDY = "prepare the cohort again"
+_AT_ONCE = 4_096  # variants
 _ROWS, _GROUP_BYTES = 16_384, 2**25  # most variants, and most calls, of a row group
 
 
@@ -178,6 +180,18 @@ class StoredGenotypes:
             contig_lengths=dict(self.contig_lengths),
             report=dict(self.report),
         )
+
+
+def called_throughout(
+    sources: Iterable[tuple[Genotypes | StoredGenotypes, pd.Index | None]], variants: pd.Index
+) -> Bool[np.ndarray, " variant"]:
+    """Which of `variants` have no missing allele in these donors (None: all) of these genotypes; read in blocks."""
+    called = np.ones(len(variants), bool)
+    for source, donors in sources:
+        for at in range(0, len(variants), _AT_ONCE):
+            block = slice(at, at + _AT_ONCE)
+            called[block] &= (source.subset(variants=variants[block], donors=donors).alleles >= 0).all(axis=(1, 2))
+    return called
 
 
 def open_store(directory: str | Path) -> StoredGenotypes:
