@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 import zarr
 
+from genesim.data.hdf5_probe import probe
 from genesim.errors import GenesimError, H5adError
 
 _KINDS = {
@@ -46,10 +47,12 @@ def open_h5ad(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     """Open an h5ad read-only after the checks of this module.
 
     Raises:
-        H5adError: Absent, not HDF5, truncated, not an h5ad, or it refers to another file.
+        H5adError: Absent, not HDF5, truncated, so damaged that the library crashes (`hdf5_probe`), not an h5ad, or it
+            refers to another file.
     """
     path = Path(path)
     check_signature(path)
+    probe(path)
     with worded(str(path)):
         file = h5py.File(path, "r")
     try:

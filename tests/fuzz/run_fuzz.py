@@ -23,10 +23,13 @@ from pathlib import Path
 import numpy as np
 from fuzz_targets import TARGETS, spoiled
 
+from genesim.data import hdf5_probe
 from genesim.errors import GenesimError
 
 COLUMNS = ["reader", "files", "cpu_s", "read", "refused", "findings"]
 MEMORY, LIMIT_S, WAIT_S, BATCH = 3 * 2**30, 20, 300, 100
+PROBE_S = 3.0
+"""Seconds after which a file is refused that the HDF5 library finds no end of; users wait longer."""
 _SLOW = {signal.SIGPROF: f"longer than {LIMIT_S} s of CPU time", signal.SIGALRM: f"no end in {WAIT_S} s"}
 
 
@@ -43,6 +46,7 @@ def child(name: str, seed: int, told: Path) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     for slow in _SLOW:
         signal.signal(slow, signal.SIG_DFL)
+    hdf5_probe.WAIT_S = PROBE_S
     random, target = np.random.default_rng(seed), TARGETS[name]
     with open(told / "lines", "a") as lines, tempfile.TemporaryDirectory() as folder:
         for i in range(BATCH):
