@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     asked = parser.parse_args()
     scores = pd.concat([run(asked.config, seed) for seed in asked.seeds])
+    scores = scores[scores["stratum"].isna()]
     keys = ["subject", "metric", "label", "unit", "direction"]
     values = scores.groupby(keys, sort=False, dropna=False)
     table = values[["value", "floor", "null"]].mean()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from genesim.config.base import Record
 
@@ -56,6 +56,13 @@ class EvaluateConfig(Record):
     """Cells that a cell type needs in every data set for comparisons within types."""
     n_bootstrap: PositiveInt = Field(default=20, ge=5)
     """Half-samples behind each interval."""
+    max_strata: NonNegativeInt = 12
+    """Most cell types, most batches and most held-out donors within which cells are compared, the largest ones. 0 makes
+    no such comparison."""
+    max_cells_per_stratum: PositiveInt = Field(default=300, ge=20)
+    """Most cells of each data set compared within one of them."""
+    min_cells_per_stratum: PositiveInt = Field(default=30, ge=20)
+    """Cells that each data set needs within one of them."""
     max_haplotypes: PositiveInt = Field(default=1000, ge=20)
     """Most haplotypes drawn from each data set."""
     max_variants: PositiveInt = Field(default=5000, ge=50)

@@ -1,8 +1,8 @@
 """Does the HDF5 library survive a file? Asked in a child process before the file is opened here.
 
-On damaged attributes and heaps the library (HDF5 2.0.0 of h5py 3.16) reads memory that is not its own or goes round for ever, and
-Python can catch neither. The child (`hdf5_walk`) starts with the first file, takes one after the other, and ends with
-this process.
+On damaged attributes and heaps the library (HDF5 2.0.0 of h5py 3.16) reads memory that is not its own or goes round for
+ever, and Python can catch neither. The child (`hdf5_walk`) starts with the first file, takes one after the other, and
+ends with this process.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from genesim.evaluate.cells import Labels, Source, Walked, label_codes, stratifi
 from genesim.evaluate.copying import copying_rows, copying_scores
 from genesim.evaluate.expression_hand import Comparison, HandCells
 from genesim.evaluate.score import Score, scored
+from genesim.evaluate.strata import Stratum, strata, stratum_scores
 
 
 def _check(sets: Mapping[str, tuple[Source, Labels]]) -> None:
@@ -59,6 +60,7 @@ class _Sets:
         wanted: Labels with cells enough in every set, over all cells; None where fewer than two.
         wanted_hand: The same among the cells at hand.
         n: Cells of each set that are summed.
+        strata: Cell types, batches and held-out donors to compare within.
     """
 
     walked: Mapping[str, Walked]
@@ -66,11 +68,13 @@ class _Sets:
     wanted: Int[np.ndarray, " label"] | None
     wanted_hand: Int[np.ndarray, " label"] | None
     n: int
+    strata: list[Stratum]
 
 
 def _read(
     sets: Mapping[str, tuple[Source, Labels]],
     batches: Mapping[str, np.ndarray],
+    donors: Mapping[str, np.ndarray] | None,
     copying: Mapping[str, Mapping[str, np.ndarray]],
     seed: int,
     config: EvaluateConfig,
@@ -80,6 +84,7 @@ def _read(
     Args:
         sets: Sources with labels.
         batches: Batch of each cell, of every set or of none.
+        donors: As `strata` takes them; None compares nothing within strata.
         copying: For some sets, rows by purpose to take for the copying scores.
         seed: Of the draws.
         config: Sizes.
@@ -87,6 +92,8 @@ def _read(
     sizes = {name: source.shape[0] for name, (source, _) in sets.items()}
     codes, n_labels = label_codes({name: labels for name, (_, labels) in sets.items()}, sizes)
     n = min(sizes.values())
+    labels = {name: own for name, (_, own) in sets.items()}
+    chosen = [] if donors is None else strata(labels, codes, batches, donors, seed, config)
     walked, hand, held, summed_labels = {}, {}, [], []
     for name, (source, _) in sets.items():
         order = rng.generator(seed, "evaluate", "expression", name).permutation(sizes[name])[:n]
@@ -94,7 +101,7 @@ def _read(
         drawn = rows[stratified(codes[name][rows], config.max_cells, np.searchsorted(rows, order))]
         n_parts = summed.N_PARTS if name in ("test", "simulated", "other") else 1  # the others need no interval
         dealt = rng.generator(seed, "evaluate", "parts", name).permutation(n) % n_parts
-        wanted = {"hand": drawn, **copying.get(name, {})}
+        wanted = {"hand": drawn, **copying.get(name, {}), **{stratum.name: stratum.rows[name] for stratum in chosen}}
         walked[name] = walk(
             source,
             codes[name],
@@ -109,7 +116,7 @@ def _read(
         summed_labels.append(np.bincount(codes[name][rows], minlength=n_labels))
         held.append(np.bincount(codes[name][drawn], minlength=n_labels))
     least = config.min_cells_per_label
-    return _Sets(walked, hand, summed.shared_labels(summed_labels, least), summed.shared_labels(held, least), n)
+    return _Sets(walked, hand, summed.shared_labels(summed_labels, least), summed.shared_labels(held, least), n, chosen)
 
 
 def _values(sets: _Sets, name: str, seed: int, config: EvaluateConfig) -> dict[str, float]:
@@ -124,7 +131,7 @@ def compare_expression(
     """Every metric of `evaluate_expression` of one set of cells against the test cells: values alone, no floor."""
     given = {"test": (Source.of(test), labels_test), "other": (Source.of(other), labels_other)}
     _check(given)
-    return _values(_read(given, {}, {}, seed, config), "other", seed, config)
+    return _values(_read(given, {}, None, {}, seed, config), "other", seed, config)
 
 
 def evaluate_expression(
@@ -138,11 +145,12 @@ def evaluate_expression(
     labels_train: Labels = None,
     labels_null: Labels = None,
     batches: Mapping[str, np.ndarray] | None = None,
+    donors: np.ndarray | None = None,
     seed: int = 0,
     config: EvaluateConfig | None = None,
     subject: str = "expression",
 ) -> list[Score]:
-    """Score simulated cells against held-out real cells, all data sets drawn to one size.
+    """Score simulated cells against held-out real cells, all data sets drawn to one size, then within strata.
 
     Args:
         test: Held-out real counts, cell x gene (CSR, dense, on disk or a `Source`), of donors that no model has seen.
@@ -155,13 +163,14 @@ def evaluate_expression(
         labels_train: Cell types of `train`.
         labels_null: Cell types of `null`.
         batches: Batch of each cell of "test", "simulated" and, where given, "train" and "null": batch integration is
-            then scored as well. They need not be the same batches in every set.
+            then scored as well. They need not be the same in every set; cells are compared within those that are.
+        donors: Donor of each test cell: the cells of each are compared as well.
         seed: Seeds subsampling, folds and half-samples.
         config: Sizes and repeats.
         subject: Name of the rows.
 
     Raises:
-        InputError: Fewer than 20 cells, other genes, or labels of another length.
+        InputError: Fewer than 20 cells, other genes, or labels, batches or donors of another length.
     """
     config = config or EvaluateConfig()
     sets: dict[str, tuple[Source, Labels]] = {
@@ -179,16 +188,20 @@ def evaluate_expression(
             raise InputError(
                 f"{len(own)} batches for the {name} cells", where="batches", remedy="give one a cell, of every data set"
             )
+    people = {} if donors is None else {"test": np.asarray(donors, object)}
+    if people and len(people["test"]) != sets["test"][0].shape[0]:
+        raise InputError(f"{len(people['test'])} donors for the test cells", where="donors", remedy="give one a cell")
     if train is None:
         whole = sets["test"][0]
         order = rng.generator(seed, "evaluate", "expression", "split").permutation(whole.shape[0])
         for name, half in (("train", np.sort(order[::2])), ("test", np.sort(order[1::2]))):
             sets[name] = whole.select(half), None if labels_test is None else np.asarray(labels_test)[half]
-        if given:
-            given |= {"train": given["test"][np.sort(order[::2])], "test": given["test"][np.sort(order[1::2])]}
+        halves = {"train": np.sort(order[::2]), "test": np.sort(order[1::2])}
+        given |= {name: given["test"][half] for name, half in halves.items()} if given else {}
+        people |= {name: people["test"][half] for name, half in halves.items()} if people else {}
     sizes = {name: source.shape[0] for name, (source, _) in sets.items()}
     copying = {} if train is None else copying_rows(sizes, seed, config)
-    read = _read(sets, given, copying, seed, config)
+    read = _read(sets, given, people, copying, seed, config)
     values = summed.intervals(read.walked["test"].sums, read.walked["simulated"].sums, read.wanted, seed, config)
     hand = Comparison(read.hand["test"], read.hand["simulated"], read.wanted_hand, seed, config)
     values |= hand.intervals()
@@ -207,4 +220,7 @@ def evaluate_expression(
         for name in EXPRESSION
         if name in values and np.isfinite(values[name].value)
     ]
-    return scores if train is None else scores + copying_scores(read.walked, subject, seed, config)
+    if train is not None:
+        scores += copying_scores(read.walked, subject, seed, config)
+    taken = {name: walked.taken for name, walked in read.walked.items()}
+    return [*scores, *stratum_scores(read.strata, taken, subject, seed, config)]

@@ -1,4 +1,4 @@
-"""One score with its floor and null, and the table of them. A number alone says nothing: every row has both.
+"""One score with its floor and null. A number alone says nothing: every row has both.
 
 The floor is what real data reach against real data (for privacy: what a generator that cannot copy reaches;
 for planted truth: what the true expression reaches). The null is what a naive generator reaches (for
@@ -8,17 +8,12 @@ privacy: the training data themselves; for truth: shuffled donors).
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import pandas as pd
-
 from genesim.errors import InputError
-from genesim.evaluate.catalog import HEADLINE, METRICS, Direction, MetricInfo
+from genesim.evaluate.catalog import METRICS, Direction, MetricInfo
 from genesim.metrics.interval import Interval
-from genesim.report.tables import number
 
 Level = Literal["good", "near", "middle", "bad", "unknown"]
 _UNIT_RANGE = {"AUC", "KS", "share", "balanced accuracy"}
@@ -58,6 +53,7 @@ class Score:
         floor: What the best attainable reference reaches; NaN where there is none.
         null: What the naive reference reaches; NaN where there is none.
         n: Number of cells, haplotypes or effects behind `value`.
+        stratum: Part of the data that was judged, such as "cell type: B cells"; empty for all of it.
     """
 
     subject: str
@@ -68,6 +64,7 @@ class Score:
     floor: float
     null: float
     n: int
+    stratum: str = ""
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
@@ -173,129 +170,11 @@ class Score:
         return levels.get(words, "unknown")
 
 
-def scored(subject: str, metric: str, interval: Interval, floor: float, null: float, n: int) -> Score:
+def scored(
+    subject: str, metric: str, interval: Interval, floor: float, null: float, n: int, stratum: str = ""
+) -> Score:
     """A score whose interval is cut at the ends of the metric's range."""
     value, low, high = interval
     if METRICS[metric].unit in _UNIT_RANGE:
         low, high = max(low, 0.0), min(high, 1.0)
-    return Score(subject, metric, float(value), float(low), float(high), float(floor), float(null), int(n))
-
-
-_COLUMNS = ("subject", "metric", "value", "low", "high", "floor", "null", "n")
-
-
-class ScoreTable:
-    """Scores in the order they were made."""
-
-    def __init__(self, scores: Iterable[Score] = ()) -> None:
-        self.scores: tuple[Score, ...] = tuple(scores)
-
-    def __iter__(self) -> Iterator[Score]:
-        return iter(self.scores)
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def __add__(self, other: ScoreTable) -> ScoreTable:
-        return ScoreTable((*self.scores, *other.scores))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ScoreTable) and self.to_frame().equals(other.to_frame())
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __getitem__(self, key: str | tuple[str, str]) -> Score:
-        """The score of a metric, or of (subject, metric) where several subjects have it."""
-        subject, metric = key if isinstance(key, tuple) else (None, key)
-        found = [s for s in self.scores if s.metric == metric and subject in (None, s.subject)]
-        if len(found) != 1:
-            raise InputError(
-                f"{len(found)} scores match {key!r}",
-                where="score table",
-                remedy="name one of: " + ", ".join(f"({s.subject}, {s.metric})" for s in self.scores),
-            )
-        return found[0]
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row a score; the columns after `n` are derived from the ones before and the catalog."""
-        rows = [
-            {
-                **{name: getattr(s, name) for name in _COLUMNS},
-                "unit": s.unit,
-                "direction": s.direction,
-                "target": math.nan if s.target is None else s.target,
-                "normalised": s.normalised,
-                "verdict": s.verdict,
-                "level": s.level,
-                "family": s.info.family,
-                "label": s.info.label,
-                "headline": s.metric in HEADLINE,
-                "meaning": s.info.meaning,
-            }
-            for s in self.scores
-        ]
-        derived = ("unit", "direction", "target", "normalised", "verdict", "level", "family", "label", "headline")
-        return pd.DataFrame(rows, columns=[*_COLUMNS, *derived, "meaning"])
-
-    @classmethod
-    def from_frame(cls, frame: pd.DataFrame) -> ScoreTable:
-        """Read back what `to_frame` gave; the verdict is derived again, never trusted.
-
-        Raises:
-            InputError: A column is missing or a metric is unknown.
-        """
-        missing = [name for name in _COLUMNS if name not in frame.columns]
-        if missing:
-            raise InputError(
-                f"has no column {', '.join(missing)}",
-                where="score table",
-                remedy="give a table that `genesim evaluate` wrote",
-            )
-        numbers = ("value", "low", "high", "floor", "null")
-        return cls(
-            Score(
-                subject=str(row["subject"]),
-                metric=str(row["metric"]),
-                **{name: float(row[name]) for name in numbers},
-                n=int(row["n"]),
-            )
-            for row in frame[list(_COLUMNS)].to_dict("records")
-        )
-
-    def counts(self) -> dict[str, int]:
-        """Number of scores by level, best first."""
-        found = Counter(s.level for s in self.scores)
-        levels: tuple[Level, ...] = ("good", "near", "middle", "bad", "unknown")
-        return {level: found[level] for level in levels}
-
-    def text(self) -> str:
-        """The table for a terminal: value and interval, floor, null, verdict in words."""
-        lines: list[str] = []
-        head = ("", "value", "interval", "floor", "null", "verdict")
-        rows = [
-            (
-                s.info.label,
-                number(s.value),
-                f"[{number(s.low)}, {number(s.high)}]" if math.isfinite(s.low + s.high) else "",
-                number(s.floor),
-                number(s.null),
-                s.verdict,
-            )
-            for s in self.scores
-        ]
-        widths = [max((len(row[i]) for row in [head, *rows]), default=0) for i in range(6)]
-
-        def line(cells: tuple[str, ...]) -> str:
-            first, *middle, last = cells
-            body = "  ".join(cell.rjust(width) for cell, width in zip(middle, widths[1:-1]))
-            return f"  {first.ljust(widths[0])}  {body}  {last}".rstrip()
-
-        subject = None
-        for score, row in zip(self.scores, rows):
-            if score.subject != subject:
-                subject = score.subject
-                lines += ["" if lines else None, subject, line(head)]  # type: ignore[list-item]
-            lines.append(line(row))
-        return "\n".join(text for text in lines if text is not None)
-
-    __str__ = text
+    return Score(subject, metric, float(value), float(low), float(high), float(floor), float(null), int(n), stratum)

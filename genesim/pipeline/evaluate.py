@@ -30,7 +30,8 @@ from genesim.estimators.expression import ExpressionModel
 from genesim.estimators.haplotypes import HaplotypeModel
 from genesim.evaluate.effects import GeneEffects, evaluate_effects, planted_and_estimated
 from genesim.evaluate.haplotypes import evaluate_haplotypes, middle_run
-from genesim.evaluate.score import Score, ScoreTable
+from genesim.evaluate.score import Score
+from genesim.evaluate.score_table import ScoreTable
 from genesim.models.effects.units import slope_from_afc
 from genesim.pipeline.evaluate_cells import (
     HAND_CELLS,
@@ -296,6 +297,8 @@ def evaluate_run(
 ) -> ScoreTable:
     """Score a simulated cohort's cells, haplotypes and effects -> `scores.parquet`, `.csv`, `recovery.parquet`.
 
+    Cells are also compared within cell types, batches and held-out donors: rows with a `stratum`.
+
     Where held-out donors have cells, the attacks on donors of `config.donor_audit` are made too, within groups by
     ancestry and sex as well -> `donor_privacy.json`. They take some seconds for 40 donors.
 
@@ -336,7 +339,7 @@ def evaluate_run(
         test, train = (select(real, _rows_of(real, cohort.donors_of(side).index)) for side in SIDES)
         batch_key = cohort.info["inputs"].get("batch_key")
         batch_key = batch_key if batch_key in real.obs and batch_key in made.obs else None
-        scores = score_cells(test, made, train, labels_key, config, seed, batch_key)
+        scores = score_cells(test, made, train, labels_key, config, seed, batch_key, "donor")
         network, effect_map, hashes = _attacking_models(models, config)
         sources |= hashes
         audited, privacy = _donor_audit(cohort, cells, labels_key, config.donor_audit, seed, network)

@@ -22,7 +22,7 @@ from genesim.errors import JoinError
 from genesim.estimators.expression import ExpressionModel
 from genesim.evaluate.cells import Source, stratified
 from genesim.evaluate.expression import evaluate_expression
-from genesim.evaluate.score import ScoreTable
+from genesim.evaluate.score_table import ScoreTable
 
 STREAM_BYTES = 2**28
 """Memory that a file's counts would take, above which they stay on disk."""
@@ -173,6 +173,7 @@ def score_cells(
     config: EvaluateConfig | None,
     seed: int,
     batch_key: str | None = None,
+    donor_key: str | None = None,
 ) -> ScoreTable:
     """`evaluate` of cells that are open already."""
     genes = test.var.index
@@ -199,6 +200,7 @@ def score_cells(
             labels_train=None if train is None else _labels(fitted_on, labels_key),
             labels_null=labels_null,
             batches=batches,
+            donors=None if donor_key is None else _column(test, donor_key),
             seed=seed,
             config=config,
         )
@@ -212,10 +214,11 @@ def evaluate(
     labels_key: str | None = None,
     *,
     batch_key: str | None = None,
+    donor_key: str | None = None,
     config: EvaluateConfig | None = None,
     seed: int = 0,
 ) -> ScoreTable:
-    """Score simulated cells against held-out real ones.
+    """Score simulated cells against held-out real ones: all, and within cell types, batches and held-out donors.
 
     Files whose counts would take more than 256 MiB stay on disk and are read once, by blocks: memory does not grow with
     the number of cells, but for some hundred bytes a cell.
@@ -228,7 +231,9 @@ def evaluate(
             the null.
         labels_key: Column of obs with cell types.
         batch_key: Column of obs with experimental batches, in all sets: whether batch integration has the same outcome
-            is then scored as well.
+            is then scored as well, and cells are compared within batches that all sets have.
+        donor_key: Column of obs with donors, in `real` alone: the cells of each are compared as well, donors being
+            numbered in the order of their names.
         config: Sizes.
         seed: Of every draw.
 
@@ -238,10 +243,16 @@ def evaluate(
     """
     with ExitStack() as stack:
 
-        def opened(cells: ad.AnnData | str | Path) -> Cells:
+        def opened(cells: ad.AnnData | str | Path, donor_key: str | None = None) -> Cells:
             return stack.enter_context(
-                open_expression(cells, labels_key=labels_key, batch_key=batch_key, stream_bytes=STREAM_BYTES)
+                open_expression(
+                    cells,
+                    labels_key=labels_key,
+                    batch_key=batch_key,
+                    covariate_keys=() if donor_key is None else (donor_key,),
+                    stream_bytes=STREAM_BYTES,
+                )
             )
 
-        sides = opened(real), opened(simulated), None if train is None else opened(train)
-        return score_cells(*sides, labels_key, config, seed, batch_key)
+        sides = opened(real, donor_key), opened(simulated), None if train is None else opened(train)
+        return score_cells(*sides, labels_key, config, seed, batch_key, donor_key)

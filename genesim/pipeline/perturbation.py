@@ -31,7 +31,7 @@ from genesim.errors import ConditionError, ConfigError
 from genesim.estimators.perturbation import PerturbationModel
 from genesim.evaluate.perturbation import PERTURBATION_METRICS, Basis, HeldOut, Panel, Predicted, perturbation_scores
 from genesim.evaluate.perturbation_baselines import Means
-from genesim.evaluate.score import ScoreTable
+from genesim.evaluate.score_table import ScoreTable
 from genesim.metrics.perturbation import weights_of
 from genesim.metrics.perturbation_genes import welch_t
 from genesim.models.perturbation.counts import perturb_counts

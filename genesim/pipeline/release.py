@@ -23,7 +23,7 @@ from genesim.data.expression import read_expression
 from genesim.data.genotypes import Genotypes, read_genotypes
 from genesim.data.genotypes.record import MISSING
 from genesim.errors import ArtefactError
-from genesim.evaluate.score import ScoreTable
+from genesim.evaluate.score_table import ScoreTable
 from genesim.pipeline.release_groups import attack_rows, group_rows
 from genesim.pipeline.simulate import haplotype_folders
 from genesim.provenance.atomic import check_writable
@@ -129,7 +129,8 @@ def _model_facts(run: _Run) -> Iterator[ModelFacts]:
 
 def _rows(table: ScoreTable) -> list[Row]:
     fields = Row.model_fields
-    return [Row(**{str(k): v for k, v in row.items() if k in fields}) for row in table.to_frame().to_dict("records")]
+    rows = table.overall.to_frame().to_dict("records")
+    return [Row(**{str(k): v for k, v in row.items() if k in fields}) for row in rows]
 
 
 def _facts(run: _Run, answers: ReleaseAnswers, cohort: Cohort, seed: int) -> RunFacts:

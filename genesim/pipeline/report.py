@@ -16,7 +16,7 @@ from genesim.config.report import ReportConfig
 from genesim.console import log
 from genesim.data.cohort import Cohort, load_cohort
 from genesim.data.genotypes import read_genotypes
-from genesim.evaluate.score import ScoreTable
+from genesim.evaluate.score_table import ScoreTable
 from genesim.models.base import Modality
 from genesim.models.catalog import card, spec
 from genesim.models.catalog import methods as methods_of
@@ -33,9 +33,9 @@ from genesim.report.score_figures import score_strip
 
 def report(scores: ScoreTable, out: str | Path, *, title: str = "genesim evaluation", **page: Any) -> Path:
     """Write a report of any score table; `page` takes what `genesim.report.html.write_report` does."""
-    frame = scores.to_frame()
-    page.setdefault("figures", [score_strip(frame)] if len(frame) else [])
-    path = write_report(out, title=title, scores=frame, **page)
+    overall = scores.overall.to_frame()
+    page.setdefault("figures", [score_strip(overall)] if len(overall) else [])
+    path = write_report(out, title=title, scores=scores.to_frame(), **page)
     log.info("report: %s", path)
     return path
 
@@ -139,7 +139,7 @@ def report_run(
     genotypes = read_genotypes(simulated / "sim.vcf.gz", policy=everything)
     genotypes = genotypes.subset(variants=genotypes.variants.index.isin(cohort.genotypes.variants.index))
     table = ScoreTable.from_frame(pd.read_parquet(evaluation / "scores.parquet"))
-    frame = table.to_frame()
+    frame = table.overall.to_frame()
     run = Run(cohort, cells, genotypes, simulated / "truth", evaluation, frame, perturbed)
     drawn = [score_strip(frame), *run_figures(run, config or ReportConfig(), seed)]
     if figures is not None:

@@ -96,6 +96,19 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _within(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[str], list[tuple[str, str, list[Any]]]]]:
+    """By subject: the metrics, and for each stratum its name, its n and a cell a metric (None: no score)."""
+    found = {}
+    for subject, own in _groups(rows, "subject").items():
+        metrics = list(_groups(own, "label"))
+        table = []
+        for stratum, scores in _groups(own, "stratum").items():
+            of = {str(row["label"]): _row(row) for row in scores}
+            table.append((text(stratum), _sizes(scores), [of.get(metric) for metric in metrics]))
+        found[text(subject)] = ([text(metric) for metric in metrics], table)
+    return found
+
+
 def _order(value: Any) -> str:
     """What a cell is sorted by: the number in full, nothing where it is missing."""
     return repr(float(value)) if math.isfinite(float(value)) else ""
@@ -206,7 +219,8 @@ def render_report(
         f"default-src 'none'; img-src data:; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    rows: list[Any] = scores.to_dict("records")
+    every: list[Any] = scores.to_dict("records")
+    rows = [row for row in every if not row.get("stratum")]
     families = _groups(rows, "family")
     ordered = [name for name in _FAMILIES if name in families]
     ordered += [name for name in families if name not in _FAMILIES]
@@ -224,6 +238,7 @@ def render_report(
         cards=[_card(name, families[name]) for name in ordered],
         key=list(LEVELS.items()),
         subjects=[(text(name), _sizes(group), [_row(row) for row in group]) for name, group in subjects.items()],
+        within=_within([row for row in every if row.get("stratum")]),
         figures=_figures(figures),
         tables=[(text(name), *as_table(value)) for name, value in tables.items()],
         policy=Markup(policy),

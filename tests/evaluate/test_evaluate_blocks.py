@@ -12,7 +12,7 @@ from two_types import SMALL, cells
 from genesim.evaluate.cells import Source, stratified
 from genesim.evaluate.expression import compare_expression, evaluate_expression
 from genesim.evaluate.expression_sums import SUMMED
-from genesim.evaluate.score import ScoreTable
+from genesim.evaluate.score_table import ScoreTable
 
 FEW = SMALL.model_copy(update={"max_cells": 60})
 
@@ -42,7 +42,7 @@ def test_blocks_of_any_size_give_the_rows_of_cells_in_memory(size: int, train: b
 
 def test_sums_see_all_cells_and_the_rest_say_how_many_they_saw() -> None:
     table = rows(50)
-    n = {s.metric: s.n for s in table}
+    n = {s.metric: s.n for s in table.overall}
     assert {n[metric] for metric in SUMMED} == {200}  # as many of each set as the smallest has
     assert {n[m] for m in ("mmd2", "classifier_auc", "gene_correlation_within_type", "train_on_synthetic")} == {60}
     assert n["exact_copies_cells"] == 260

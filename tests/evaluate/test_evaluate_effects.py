@@ -8,7 +8,7 @@ import pytest
 from genesim.config.evaluate import EvaluateConfig
 from genesim.errors import InputError
 from genesim.evaluate.effects import GeneEffects, evaluate_effects, marginal_effects, planted_and_estimated
-from genesim.evaluate.score import ScoreTable
+from genesim.evaluate.score_table import ScoreTable
 
 QUICK = EvaluateConfig(n_bootstrap=6)
 

@@ -11,7 +11,7 @@ from two_types import SMALL, cells
 
 from genesim.errors import InputError
 from genesim.evaluate.expression import evaluate_expression
-from genesim.evaluate.score import ScoreTable
+from genesim.evaluate.score_table import ScoreTable
 
 
 def run(simulated: tuple[sparse.csr_matrix, np.ndarray], **changes: object) -> ScoreTable:

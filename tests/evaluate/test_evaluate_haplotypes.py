@@ -10,7 +10,7 @@ from genesim.errors import InputError
 from genesim.evaluate.haplotype_privacy import quantile_interval
 from genesim.evaluate.haplotypes import comparable_variants, equal_draws, evaluate_haplotypes
 from genesim.evaluate.nearest import Nearest, hamming
-from genesim.evaluate.score import ScoreTable
+from genesim.evaluate.score_table import ScoreTable
 from genesim.metrics.haplotype_privacy import adversarial_accuracy
 
 SMALL = EvaluateConfig(n_bootstrap=6, max_haplotypes=100, max_variants=120)

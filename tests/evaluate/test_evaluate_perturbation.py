@@ -20,7 +20,7 @@ from genesim.evaluate.perturbation import (
     perturbation_scores,
 )
 from genesim.evaluate.perturbation_baselines import BASELINES, Means
-from genesim.evaluate.score import ScoreTable
+from genesim.evaluate.score_table import ScoreTable
 
 N_GENES, N_CONDITIONS = 50, 5
 

@@ -9,7 +9,8 @@ import pytest
 
 from genesim.errors import InputError
 from genesim.evaluate.catalog import METRICS
-from genesim.evaluate.score import Score, ScoreTable, scored
+from genesim.evaluate.score import Score, scored
+from genesim.evaluate.score_table import ScoreTable
 from genesim.metrics.interval import Interval
 
 

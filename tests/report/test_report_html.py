@@ -190,7 +190,8 @@ def test_an_incomplete_score_table_is_refused() -> None:
 
 def test_a_real_score_table_fits() -> None:
     # The frame's columns are the contract between the evaluation and the report.
-    from genesim.evaluate.score import Score, ScoreTable
+    from genesim.evaluate.score import Score
+    from genesim.evaluate.score_table import ScoreTable
 
     table = ScoreTable([Score("cells", "mmd2", 1e-4, 0.0, 2e-4, 0.0, 0.01, 99)])
     assert "MMD²" in render_report(title="x", scores=table.to_frame())
