@@ -1,6 +1,6 @@
 """Is the evaluator itself right? Generators whose order is known, scored as users' are.
 
-    GENESIM_DATA=path/to/data python benchmarks/ladder.py --seeds 0 1 2 --steps 800 --flow-steps 600 --max-cells 800
+    GENESIM_DATA=path/to/data python benchmarks/ladder.py --seeds 0 1 2 --max-cells 800
 
 On three data sets halved at random, a cell is drawn for each training cell, of its label, and scored against the
 held-out half. From best to worst:
