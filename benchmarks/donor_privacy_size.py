@@ -3,11 +3,13 @@
 The divisions are those of donor_privacy.py: 20 donors held out, the same at every size. The 20 training donors are
 taken in disjoint sets of 5, of 10, and whole, so that every size attacks the same donors (the network, which takes
 long, is trained on the first set of each size alone). Every generator draws as many cells as 20 donors have, so that
-attacks see equally much of it; a larger set also has more cells, as more donors do. The audit's planted generators
-stand beside every row. Writes donor_privacy_size.csv (a row a generator, division, size, set and attack: AUC over
-donors with its interval, floor and null) and donor_privacy_size.json.
+attacks see equally much of it; a larger set also has more cells, as more donors do, unless `--cells` says how many
+train, drawn at random from all donors of a set (the attacks have all of a donor's cells still). The audit's planted
+generators stand beside every row. Writes donor_privacy_size.csv (a row a generator, division, size, set and attack: AUC
+over donors with its interval, floor and null) and donor_privacy_size.json; `--name` changes these names.
 
     python benchmarks/donor_privacy_size.py --seeds 0 1 2 --steps 1000 --flow-steps 800
+    python benchmarks/donor_privacy_size.py --seeds 0 1 2 --methods independent copula --cells 850 --name donor_privacy_cells
 """
 
 from __future__ import annotations
@@ -40,6 +42,14 @@ def sets_of(train: ad.AnnData, size: int, seed: int) -> list[ad.AnnData]:
     return [train[donor.isin(order[i : i + size]).to_numpy()].copy() for i in starts]
 
 
+def thinned(cells: ad.AnnData, most: int | None, seed: int) -> ad.AnnData:
+    """At most `most` of the cells, drawn at random."""
+    if most is None or cells.n_obs <= most:
+        return cells
+    order = rng.generator(seed, "benchmark", "cells").permutation(cells.n_obs)
+    return cells[np.sort(order[:most])].copy()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("GENESIM_DATA", "../shared/data")))
@@ -48,6 +58,8 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=["independent", "copula", "vae"])
     parser.add_argument("--steps", type=int, default=2500, help="training steps of the network")
     parser.add_argument("--flow-steps", type=int, default=2000, help="training steps of its flow")
+    parser.add_argument("--cells", type=int, help="most training cells of a set; none takes all")
+    parser.add_argument("--name", default="donor_privacy_size", help="of the results")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
     given = parser.parse_args()
     cells, _ = onek1k(given.data)
@@ -59,23 +71,25 @@ def main() -> None:
             train, holdout = divide(cells, seed)
             for size in given.sizes:
                 for number, part in enumerate(sets_of(train, size, seed)[: 1 if method == "vae" else None]):
-                    model = gs.ExpressionModel.fit(part, labels_key=LABELS, config=config, seed=seed)
+                    few = thinned(part, given.cells, seed)
+                    model = gs.ExpressionModel.fit(few, labels_key=LABELS, config=config, seed=seed)
                     made = model.sample(train.n_obs, seed=seed)
                     keys = {"donor_key": DONOR, "labels_key": LABELS, "seed": seed}
                     box = model if method == "vae" else None
                     audit = gs.audit_privacy(part, holdout, made, model=box, **keys)
                     key = {"generator": method, "division": seed, "n_donors": size, "set": number}
-                    key |= {"n_cells": part.n_obs, "n_holdout": audit.n_holdout}
+                    key |= {"n_cells": few.n_obs, "n_holdout": audit.n_holdout}
                     for row in audit.rows:
                         if row.figure == "auc":
                             valid = not audit.why_invalid(row.attack)
                             found = {name: getattr(row, name) for name in ("value", "low", "high", "floor", "null")}
                             rows.append({**key, "attack": row.attack, **found, "valid": valid})
                     print(f"{key}, {time.process_time() - start:.0f} s of CPU\n{audit}", flush=True)
-            with atomic_file(given.out / "donor_privacy_size.csv") as temporary:
+            with atomic_file(given.out / f"{given.name}.csv") as temporary:
                 pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.4f")
-            settings = {name: getattr(given, name) for name in ("seeds", "sizes", "methods", "steps", "flow_steps")}
-            write_record(given.out / "donor_privacy_size.json", **settings, done=f"{method}, division {seed}")
+            names = ("seeds", "sizes", "methods", "steps", "flow_steps", "cells")
+            settings = {name: getattr(given, name) for name in names}
+            write_record(given.out / f"{given.name}.json", **settings, done=f"{method}, division {seed}")
     table = pd.DataFrame(rows)
     print(table.pivot_table(index=["generator", "n_donors"], columns="attack", values=["value", "floor"]).round(3))
 
