@@ -9,7 +9,8 @@ generators stand beside every row. Writes donor_privacy_size.csv (a row a genera
 over donors with its interval, floor and null) and donor_privacy_size.json; `--name` changes these names.
 
     python benchmarks/donor_privacy_size.py --seeds 0 1 2 --steps 1000 --flow-steps 800
-    python benchmarks/donor_privacy_size.py --seeds 0 1 2 --methods independent copula --cells 850 --name donor_privacy_cells
+    python benchmarks/donor_privacy_size.py --seeds 0 1 2 --methods independent copula --cells 850 \
+        --name donor_privacy_cells
 """
 
 from __future__ import annotations
