@@ -1,13 +1,15 @@
 """What does it cost to give fewer training donors away? Learned haplotypes that more training haplotypes share each.
 
     GENESIM_DATA=path/to/data python benchmarks/haplotype_privacy_states.py --seeds 0 1 2
+    python benchmarks/haplotype_privacy_states.py --panel chr2_edar --per-state 4 8 16 --name haplotype_privacy_states_edar
 
 The divisions, attacks and planted controls are those of haplotype_privacy.py (whose record says that they are as they
 have to be). `models.haplotypes.haplotypes_per_state` (8 by default) is the number of training haplotypes a learned one
 stands for at the least. Privacy and fidelity of each model stand in one row: AUC over donors of the attacks on its
 output and of its own likelihood beside a shadow of its kind; errors of LD, joint moments of three variants and allele
 frequencies on held-out haplotypes, with the floor (training haplotypes) and the null (independent variants) in rows of
-their own. Writes `haplotype_privacy_states.csv` (a row a seed and model) and `.json`.
+their own. `--panel` takes another panel of haplotype_panels.py, whose controls were not planted. Writes
+`haplotype_privacy_states.csv` (a row a seed and model) and `.json`; `--name` changes these names.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from haplotype_panels import Panel, panels
+from haplotype_panels import MAKERS, Panel, panels
 from haplotype_privacy import black_box, folds_of, spread, unrelated, white_box
 from record import write_record
 
@@ -92,19 +94,21 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("GENESIM_DATA", "../shared/data")))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--per-state", type=int, nargs="+", default=[4, 8, 16, 32, 64])
+    parser.add_argument("--panel", default="chr2_lct", choices=list(MAKERS))
+    parser.add_argument("--name", default="haplotype_privacy_states", help="of the results")
     parser.add_argument("--max-variants", type=int, default=1500, help="spread over the region")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
     asked = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for seed in asked.seeds:
-        panel = panels(asked.data, ["chr2_lct"], seed)[0]
+        panel = panels(asked.data, [asked.panel], seed)[0]
         for per_state in asked.per_state:
             rows += compared(panel, per_state, asked.max_variants)
             print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-3].items()}, flush=True)
-        with atomic_file(asked.out / "haplotype_privacy_states.csv") as temporary:
+        with atomic_file(asked.out / f"{asked.name}.csv") as temporary:
             pd.DataFrame(rows).round(4).to_csv(temporary, index=False)
-        settings = {name: getattr(asked, name) for name in ("seeds", "per_state", "max_variants")}
-        write_record(asked.out / "haplotype_privacy_states.json", panel="chr2_lct", done=f"division {seed}", **settings)
+        settings = {name: getattr(asked, name) for name in ("panel", "seeds", "per_state", "max_variants")}
+        write_record(asked.out / f"{asked.name}.json", done=f"division {seed}", **settings)
 
 
 if __name__ == "__main__":
