@@ -1,7 +1,8 @@
 """What does it cost to give fewer training donors away? Learned haplotypes that more training haplotypes share each.
 
     GENESIM_DATA=path/to/data python benchmarks/haplotype_privacy_states.py --seeds 0 1 2
-    python benchmarks/haplotype_privacy_states.py --panel chr2_edar --per-state 4 8 16 --name haplotype_privacy_states_edar
+    python benchmarks/haplotype_privacy_states.py --panel chr2_edar --per-state 4 8 16 \
+        --name haplotype_privacy_states_edar
 
 The divisions, attacks and planted controls are those of haplotype_privacy.py (whose record says that they are as they
 have to be). `models.haplotypes.haplotypes_per_state` (8 by default) is the number of training haplotypes a learned one
@@ -81,7 +82,7 @@ def compared(panel: Panel, per_state: int, most: int) -> list[dict[str, Any]]:
             seed=seed,
         )
     )
-    rows = [row, {**key, "generator": "floor"}, {**key, "generator": "null"}]
+    rows = [row, {**key, "generator": "floor"}, {**key, "generator": "independent"}]
     for metric in FIDELITY:
         score = scores[metric]
         for part, value in zip(rows, (score.value, score.floor, score.null), strict=True):
