@@ -49,7 +49,8 @@ class Priors:
         embeddings = []
         for name, prior in self.embeddings.items():
             own, theirs = prior.places(names), prior.places(groups)
-            embeddings.append(Embedding(name, np.where(np.isnan(own), theirs, own)))
+            places = np.where(np.isnan(own), theirs, own)
+            embeddings.append(Embedding(name, places, prior.kind != "coexpression"))
         screens = []
         for name, (known, effect) in self.screens.items():
             index = pd.Index(known, dtype=object)

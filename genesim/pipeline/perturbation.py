@@ -257,12 +257,8 @@ def baseline_predictions(fold: Fold, seed: int, *, log_shift: Sequence[str] = ()
     """
     found: dict[str, list[Predicted | None]] = {}
     for i, (held, parts) in enumerate(zip(fold.held, fold.parts, strict=True)):
-        rows = fold.rows(held)
-        counts, size = sparse.csr_matrix(fold.given.X)[rows], fold.library[rows] / fold.reference
         for name, effect in fold.means.predictions(held.context, parts):
-            cells = held.given
-            if name != "no_change":
-                cells = _log_counts(perturb_counts(counts, size, effect, seed), fold, rows)
+            cells = held.given if name == "no_change" else shifted_cells(fold, held, effect, seed)
             found.setdefault(name, [None] * len(fold.held))[i] = Predicted(effect, cells)
             if name in log_shift:
                 shifted = np.maximum(held.given + effect, 0.0)
@@ -272,6 +268,13 @@ def baseline_predictions(fold: Fold, seed: int, *, log_shift: Sequence[str] = ()
             effect = others.mean(0) - held.given.mean(0)
             found.setdefault("other_cells", [None] * len(fold.held))[i] = Predicted(effect, others)
     return found
+
+
+def shifted_cells(fold: Fold, held: HeldOut, effect: np.ndarray, seed: int) -> np.ndarray:
+    """The given controls of a condition moved by an effect through the count layer, log-normalised (cell x gene)."""
+    rows = fold.rows(held)
+    counts, size = sparse.csr_matrix(fold.given.X)[rows], fold.library[rows] / fold.reference
+    return _log_counts(perturb_counts(counts, size, effect, seed), fold, rows)
 
 
 def _log_counts(counts: sparse.csr_matrix, fold: Fold, rows: np.ndarray) -> np.ndarray:

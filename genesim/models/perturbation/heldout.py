@@ -35,6 +35,7 @@ class HeldOut:
         centre: Mean effect of the other perturbations in training; NaN where there are none.
         truth, se, used: Observed effect, its standard error, and the genes that count; condition x gene.
         active: Mean squared effect of each gene in training, condition x gene.
+        informed: A prior that someone gave was known.
     """
 
     row: np.ndarray
@@ -45,6 +46,7 @@ class HeldOut:
     se: np.ndarray
     used: np.ndarray
     active: np.ndarray
+    informed: bool = False
 
 
 def _groups(library: EffectLibrary, stratum: str) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -169,8 +171,9 @@ def splits(
 class Gathered:
     """Held-out conditions, put together one after the other."""
 
-    def __init__(self, library: EffectLibrary) -> None:
+    def __init__(self, library: EffectLibrary, embeddings: Sequence[Embedding] = ()) -> None:
         self.library = library
+        self._informed = any(e.given for e in embeddings)
         self._rows: list[int] = []
         self._folds: list[int] = []
         self._arrays: list[tuple[np.ndarray, ...]] = []
@@ -190,8 +193,9 @@ class Gathered:
         if not self._rows:
             return None
         candidates, centre, truth, se, active = (np.stack(values) for values in zip(*self._arrays, strict=True))
-        rows = np.array(self._rows)
-        return HeldOut(rows, np.array(self._folds), candidates, centre, truth, se, judged(self.library)[rows], active)
+        rows, folds = np.array(self._rows), np.array(self._folds)
+        used = judged(self.library)[rows]
+        return HeldOut(rows, folds, candidates, centre, truth, se, used, active, self._informed)
 
 
 def hold_out(
@@ -210,7 +214,7 @@ def hold_out(
         regime: A regime, or one of `library.strata`.
         embeddings, screens: Priors; they must not come from the effects that are held out.
     """
-    found = Gathered(library)
+    found = Gathered(library, embeddings)
     for split in splits(library, regime, n_folds, seed):
         made = Candidates(split.rest, n_components, ridge, embeddings, screens)
         for row in split.rows:

@@ -20,10 +20,12 @@ class Embedding:
     Attributes:
         name: Of the prior.
         values: component x dimension; NaN where the prior does not know the component.
+        given: Someone gave it; else it was learned from the screen's own cells.
     """
 
     name: str
     values: np.ndarray
+    given: bool = True
 
     def of(self, dose: np.ndarray) -> np.ndarray | None:
         """Place of a perturbation: the sum over its components; None where one is unknown."""

@@ -98,7 +98,7 @@ def nested_predictions(
     screens: Sequence[Screen],
 ) -> tuple[HeldOut, np.ndarray, np.ndarray] | None:
     """Outer conditions, and their predictions without and with a residual; None where nothing is left to learn from."""
-    found = Gathered(library)
+    found = Gathered(library, embeddings)
     before, after = [], []
     how = (recipe.n_components, recipe.ridge)
     for split in splits(library, regime, _OUTER_FOLDS, recipe.seed, _LEAVE_ONE_OUT):

@@ -104,6 +104,16 @@ def _relevant(regime: str) -> np.ndarray:
     return np.array([CANDIDATES.index(name) for name in RELEVANT[regime.split(":")[0]]])
 
 
+def _preferred(regime: str, informed: bool = True) -> str:
+    """What predicts a regime unless something else is better by more than one standard error.
+
+    A prior that someone gave is taken to say something; what the screen's own cells say of a target that no one
+    measured has to show that it is better than the mean effect.
+    """
+    name = _PREFERRED[regime.split(":")[0]]
+    return "mean_effect" if name == "kernel_ridge" and not informed else name
+
+
 def _weights(gram: np.ndarray, cross: np.ndarray) -> np.ndarray:
     """Non-negative least squares from its normal equations; a little ridge shares weight between equals."""
     from scipy.optimize import nnls  # slow to import
@@ -115,7 +125,7 @@ def _weights(gram: np.ndarray, cross: np.ndarray) -> np.ndarray:
 
 def default_stack(regime: str) -> Stack:
     """The preferred candidate alone, where nothing could be held out."""
-    preferred = _PREFERRED[regime.split(":")[0]]
+    preferred = _preferred(regime)
     return Stack(np.array([float(name == preferred) for name in (*CANDIDATES, *CANDIDATES)]) / 2, VarianceLaw(), 0)
 
 
@@ -215,7 +225,7 @@ def cross_fitted(held: HeldOut, regime: str) -> tuple[dict[str, np.ndarray], np.
     carries over and their stack.
     """
     relevant = _relevant(regime)
-    preferred = int(np.flatnonzero(relevant == CANDIDATES.index(_PREFERRED[regime.split(":")[0]]))[0])
+    preferred = int(np.flatnonzero(relevant == CANDIDATES.index(_preferred(regime, held.informed)))[0])
     mixer = _Mixer(held, relevant)
     everything = np.ones(len(held.row), bool)
     folds = np.unique(held.fold)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -102,6 +104,23 @@ def test_priors_help_new_perturbations_when_informative_and_do_no_harm_when_shuf
         assert table["model"]["mae"] < 0.8 * table["mean_effect"]["mae"]
         assert table["model"]["centred_pearson_delta"] > 0.5
         assert stack.beats_mean
+
+
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_what_the_screen_itself_says_must_beat_the_mean_effect_while_a_given_prior_is_preferred(seed: int) -> None:
+    places, _, library = world(seed)
+    shared = np.random.default_rng(1).normal(size=N_GENES)
+    library = replace(library, effect=library.effect + shared, shrunk=library.shrunk + shared)
+
+    def used(where: np.ndarray, given: bool) -> set[str]:
+        held = hold_out(library, "new_perturbation", 3, 0.1, 5, 0, (Embedding("p", where, given),))
+        weight = fit_stack(held, "new_perturbation")[0].weight.reshape(2, -1).sum(0)
+        return {CANDIDATES[k] for k in np.flatnonzero(weight)}
+
+    assert used(places, False) == used(places, True) == {"kernel_ridge"}
+    shuffled = places[np.random.default_rng(6 if seed == 3 else 7).permutation(N)]
+    assert used(shuffled, False) == {"mean_effect"}
+    assert used(shuffled, True) == {"kernel_ridge"}
 
 
 def test_another_screen_is_scaled_to_this_one() -> None:
