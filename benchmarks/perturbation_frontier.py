@@ -41,7 +41,7 @@ from genesim.provenance.atomic import atomic_file
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 SCALED = ("mean_effect", "measured", "other_contexts", "additive")
-"""Baselines that are scaled too, where a task has them: all but those of one context or one target class."""
+"""Baselines that are scaled too, where a task has them."""
 
 
 def other_controls(fold: Fold, prepared: Prepared) -> list[Predicted | None]:
