@@ -46,7 +46,7 @@ def opened(adata_or_path: Any, max_bytes: int | None) -> Iterator[Source]:
         if adata_or_path.isbacked:
             # A backed AnnData was opened without these checks. Its obs may differ from the file's by now.
             with open_h5ad(adata_or_path.filename):
-                pass
+                pass  # opening is the check
         yield _of_anndata(adata_or_path)
     elif isinstance(adata_or_path, str | os.PathLike) and is_zarr(adata_or_path):
         where = os.fspath(adata_or_path)

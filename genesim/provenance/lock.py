@@ -70,7 +70,7 @@ def _open(path: Path, where: str) -> int | None:
             if os.fstat(descriptor).st_ino == os.stat(path).st_ino:
                 break
         except FileNotFoundError:
-            pass
+            pass  # removed: the next round makes it again
         os.close(descriptor)
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())

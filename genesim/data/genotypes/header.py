@@ -123,7 +123,7 @@ def _bcf_lines(path: Path, kind: Kind) -> Iterator[bytes]:
 
     if kind == "bgzf-bcf":
         for _ in bgzf_blocks(path):  # htslib words a damaged block poorly, and not always as an error
-            pass
+            pass  # reading a block checks it
     number = 0
     said = pysam.set_verbosity(0)
     try:
