@@ -5,12 +5,16 @@ from __future__ import annotations
 import html
 import re
 import shlex
+import shutil
+import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
+
+from genesim.provenance.manifest import verify_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_BYTES = 3_000_000
@@ -54,6 +58,35 @@ def test_the_workflows_report_holds_the_figures_with_captions(
         assert f"{name}.svg" in whole, name
     assert "The simulated line should lie on the real one" in whole
     assert "A figure of the report." not in whole  # no figure is without a caption of its own
+
+
+def test_a_report_begun_again_leaves_no_half_of_the_figures(
+    tiny_run: Path, workflow: Any, tiny_config: dict[str, Any], tmp_path: Path
+) -> None:
+    """Snakemake removes outputs before a rule runs: it must not take the figures away one by one."""
+    shutil.copytree(tiny_run, tmp_path / "run", symlinks=True, ignore=shutil.ignore_patterns("returncode"))
+    results = tmp_path / "run" / "results"
+    before = {path.name: path.read_bytes() for path in (results / "figures").glob("*.svg")}
+    assert before
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "genesim").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bin" / "genesim").chmod(0o755)
+    words = workflow.command(tmp_path / "run", tiny_config, "--forcerun", "report")
+    path = f"{tmp_path / 'bin'}:{workflow.environment['PATH']}"
+    environment = {**workflow.environment, "PATH": path}
+    failed = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert failed.returncode != 0
+    assert "Error in rule report" in failed.stdout + failed.stderr
+    assert {path.name: path.read_bytes() for path in (results / "figures").glob("*.svg")} == before
+    # What says that they are of a report that ended is gone, as is the page.
+    left = {path.name for path in results.iterdir()} - {path.name for path in (tiny_run / "results").iterdir()}
+    assert not left
+    assert not [name for name in ("report.html", "figures/manifest.sha256", "shown_figures") if (results / name).exists()]
+    again = workflow(tmp_path / "run", tiny_config)
+    assert again.returncode == 0, again.stdout + again.stderr
+    verify_manifest(results / "figures")
+    for name in ("report.html", "figures/manifest.sha256", "shown_figures/manifest.sha256"):
+        assert (results / name).read_bytes() == (tiny_run / "results" / name).read_bytes()
 
 
 def test_the_reports_own_command_gives_the_same_bytes(

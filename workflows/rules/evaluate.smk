@@ -40,8 +40,11 @@ rule report:
             category="Report",
             labels={"page": "scores, figures, provenance"},
         ),
-        figures=report(
-            directory("<results>/figures"),
+        figures="<results>/figures/manifest.sha256",
+        # Snakemake removes a directory file by file when it begins the rule again, and a kill there would leave half
+        # of it; a link to the figures goes whole.
+        shown=report(
+            directory("<results>/shown_figures"),
             patterns=["{figure}.svg"],
             caption="../report/figure.rst",
             category="Figures",
@@ -65,7 +68,8 @@ rule report:
         perturbed=lambda wildcards, input: (
             ["--perturbed", input.perturbed] if input.perturbed else []
         ),
+        figures=lambda wildcards, output: folder(output.figures),
     shell:
         "genesim report --config {params.config:q} --cohort {params.cohort:q} --simulated {params.simulated:q}"
-        " --evaluation {params.evaluation:q} {params.perturbed:q} --out {output.page:q} --figures {output.figures:q}"
-        " > {log:q} 2>&1"
+        " --evaluation {params.evaluation:q} {params.perturbed:q} --out {output.page:q} --figures {params.figures:q}"
+        " > {log:q} 2>&1 && ln -sfn figures {output.shown:q}"
