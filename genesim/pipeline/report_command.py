@@ -64,9 +64,10 @@ def commands(
     page: dict[str, Any] = {"example": {}} if example else {}
     page |= {"report": _changed(config)} if _changed(config) else {}
     more = {"perturbed": "perturb/effects.parquet"} if perturbed else {}
+    attacking = {"models": "models"} if {"expression", "effects"} & set(scored["inputs"]) else {}
     lines = [
         _line("simulate", {"scenario": _changed(scenario)}, made["seed"], models="models", out="sim"),
-        _line("evaluate", chosen, scored["seed"], cohort="cohort", simulated="sim", out="evaluation"),
+        _line("evaluate", chosen, scored["seed"], cohort="cohort", simulated="sim", **attacking, out="evaluation"),
         _line(
             "report", page, seed, cohort="cohort", simulated="sim", evaluation="evaluation", title=title, **more,
             out="report.html",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shlex
 import shutil
@@ -81,7 +82,9 @@ def test_a_report_begun_again_leaves_no_half_of_the_figures(
     # What says that they are of a report that ended is gone, as is the page.
     left = {path.name for path in results.iterdir()} - {path.name for path in (tiny_run / "results").iterdir()}
     assert not left
-    assert not [name for name in ("report.html", "figures/manifest.sha256", "shown_figures") if (results / name).exists()]
+    assert not [
+        name for name in ("report.html", "figures/manifest.sha256", "shown_figures") if (results / name).exists()
+    ]
     again = workflow(tmp_path / "run", tiny_config)
     assert again.returncode == 0, again.stdout + again.stderr
     verify_manifest(results / "figures")
@@ -103,6 +106,15 @@ def test_the_reports_own_command_gives_the_same_bytes(
     answer = CliRunner().invoke(app, last[1:])
     assert answer.exit_code == 0, answer.output
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
+
+
+def test_the_evaluations_command_names_the_models_that_attacked(tiny_run: Path) -> None:
+    """Without them it would score no white-box attack and no linkage: it once did not name them."""
+    results = tiny_run / "results"
+    inputs = json.loads((results / "evaluation" / "scores.parquet.provenance.json").read_text())["inputs"]
+    assert {"expression", "effects"} <= set(inputs)
+    _, evaluate, _ = commands((results / "report.html").read_text(encoding="utf-8"))
+    assert evaluate[evaluate.index("--models") + 1] == "models"
 
 
 @pytest.mark.slow
