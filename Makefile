@@ -44,7 +44,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check genesim tests benchmarks verification notebooks
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/snakefmt --check Snakefile workflows
+	$(BIN)/snakefmt --check Snakefile workflow workflows
 
 # requirements.lock anew: what pyproject.toml resolves to on Python 3.11 and Linux today, with hashes, for the Containerfile.
 lock: $(VENV)/.installed

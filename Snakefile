@@ -8,7 +8,7 @@ min_version("9.14")
 # Snakemake adds --configfile to this one instead of replacing it, so the example stands aside for a run of its own.
 if not {"example", "inputs", "perturbation"} & set(config):
 
-    configfile: "config/demo.yaml"
+    configfile: "config/config.yaml"
 
 
 include: "workflows/rules/common.smk"

@@ -163,7 +163,7 @@ def placed(config: Path, sizes: Path | None) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, default=ROOT / "config" / "demo.yaml")
+    parser.add_argument("--config", type=Path, default=ROOT / "config" / "config.yaml")
     parser.add_argument("--sizes", type=Path, help="config whose models, evaluate and report are taken")
     parser.add_argument("--mode", choices=["squeue", "dbd"], default="squeue")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "slurm.csv")

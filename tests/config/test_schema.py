@@ -30,7 +30,7 @@ def test_shipped_scenarios_parse(path):
 
 
 def test_a_run_has_one_source():
-    values = yaml.safe_load((CONFIG / "demo.yaml").read_text())
+    values = yaml.safe_load((CONFIG / "config.yaml").read_text())
     values["inputs"] = {"h5ad": "a.h5ad", "vcf": "b.vcf.gz"}
     with pytest.raises(ConfigError, match="not both"):
         parse(RunConfig, values)

@@ -52,7 +52,7 @@ def test_the_demo_runs_the_default_profile_and_prints_where_things_are(make: Any
     shown, calls = make("demo")
     assert shown.returncode == 0, shown.stderr
     assert calls == ["snakemake --profile profiles/default"]
-    results = RunConfig.model_validate(yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())).pathvars.results
+    results = RunConfig.model_validate(yaml.safe_load((ROOT / "config" / "config.yaml").read_text())).pathvars.results
     printed = dict(re.findall(r"^(\w+) +(\S+)$", shown.stdout, re.M))
     assert set(printed) == {"VCF", "h5ad", "truth", "report"}
     for path in printed.values():
