@@ -51,8 +51,9 @@ def read_sweep(path: str | Path) -> tuple[str, ...]:
     try:
         with open(path, encoding="utf-8", newline="") as lines:
             rows = list(csv.DictReader(lines, delimiter="\t"))
-    except OSError as error:
-        raise ConfigError(f"cannot be read ({error.strerror})", where=str(path), remedy="check the path") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"cannot be read ({text})", where=str(path), remedy="check the path and the file") from error
     found = tuple(row["perturbation"].strip() for row in rows if (row.get("perturbation") or "").strip())
     if not found:
         raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +100,7 @@ def given_factors(table: pd.DataFrame | str | os.PathLike[str] | None) -> GivenF
         where = os.fspath(table)
         try:
             table = pd.read_csv(where, sep="," if ".csv" in Path(where).suffixes else "\t", dtype=str)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError, zlib.error) as error:
             raise InputError(f"cannot be read ({error})", where=where, remedy="give a TSV or CSV") from error
     columns = set(table.columns)
     value = [name for name in ("factor", "probability") if name in columns]

@@ -110,14 +110,12 @@ def annotation_lines(path: Path) -> Iterator[tuple[int, str]]:
         ) from error
 
 
-def _parse(line: str, where: str) -> tuple[str, _Gene]:
-    """Identifier ("" for a GFF3 part, which names its parent only) and gene of one line."""
-    fields = line.split("\t")
-    if len(fields) != 9:
-        raise InputError(
-            f"has {len(fields)} tab-separated columns, not 9", where=where, remedy="give a GTF or GFF3 file"
-        )
-    contig, _, kind, first_text, last_text, _, strand, _, text = fields
+def parse_interval(first_text: str, last_text: str, where: str) -> tuple[int, int]:
+    """The 1-based closed interval of a line's start and end.
+
+    Raises:
+        InputError: Texts that are no such interval.
+    """
     if not (first_text.isascii() and first_text.isdigit() and last_text.isascii() and last_text.isdigit()):
         raise InputError(
             f"start '{first_text}' or end '{last_text}' is no position",
@@ -131,6 +129,18 @@ def _parse(line: str, where: str) -> tuple[str, _Gene]:
             where=where,
             remedy="correct the line",
         )
+    return first, last
+
+
+def _parse(line: str, where: str) -> tuple[str, _Gene]:
+    """Identifier ("" for a GFF3 part, which names its parent only) and gene of one line."""
+    fields = line.split("\t")
+    if len(fields) != 9:
+        raise InputError(
+            f"has {len(fields)} tab-separated columns, not 9", where=where, remedy="give a GTF or GFF3 file"
+        )
+    contig, _, kind, first_text, last_text, _, strand, _, text = fields
+    first, last = parse_interval(first_text, last_text, where)
     if strand not in ("+", "-", ".", "?"):
         raise InputError(f"strand is '{strand}'", where=where, remedy="use +, - or .")
     found = {key: quoted or bare for key, quoted, bare in GTF_PAIR.findall(text)}

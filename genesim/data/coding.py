@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from genesim.data.annotation import GTF_PAIR, annotation_lines, strip_version
+from genesim.data.annotation import GTF_PAIR, annotation_lines, parse_interval, strip_version
 from genesim.data.contigs import reconcile_contigs
 from genesim.data.coordinates import interval_to_zero_based
 from genesim.errors import InputError, JoinError
@@ -88,8 +88,8 @@ def read_coding(
         names = {tags["gene_id"], strip_version(tags["gene_id"]), tags.get("gene_name", "")}
         for gene in names.intersection(wanted):
             key = (gene, tags["transcript_id"])
-            start, end = interval_to_zero_based(int(fields[3]), int(fields[4]))
-            frame = int(fields[7]) if fields[7].isdigit() else 0
+            start, end = interval_to_zero_based(*parse_interval(fields[3], fields[4], f"{where}, line {number}"))
+            frame = int(fields[7]) if fields[7] in ("0", "1", "2") else 0
             exons.setdefault(key, []).append((start, end, frame))
             held = {quoted or bare for name, quoted, bare in pairs if name == "tag"}
             rank = next(

@@ -266,7 +266,7 @@ def _reference_mismatches(
                 genome.fetch(names[c], s, s + 1).upper() if c in names else ""
                 for c, s in zip(snps["contig"], snps["start"].tolist(), strict=True)
             ]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise JoinError(
             f"cannot be read ({error})",
             where=str(fasta),

@@ -6,6 +6,7 @@ Each becomes a table name x dimension. Names are matched as they are written; wh
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,7 @@ def read_tf_targets(path: str | os.PathLike[str]) -> pd.DataFrame:
     """
     try:
         table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         raise InputError(f"cannot be read ({error})", where=os.fspath(path), remedy="give a CSV file") from error
     return _checked_edges(table, os.fspath(path))
 

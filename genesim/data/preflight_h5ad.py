@@ -15,6 +15,7 @@ import h5py
 import zarr
 
 from genesim.data.hdf5_probe import probe
+from genesim.data.zarr_chunks import damaged_chunk
 from genesim.errors import GenesimError, H5adError
 
 _KINDS = {
@@ -78,6 +79,10 @@ def open_zarr(path: str | os.PathLike[str]) -> zarr.Group:
     with worded(str(path)):
         group = zarr.open_group(os.fspath(path), mode="r")
         check_parts(group, str(path))
+        for _, array in group.members(max_depth=None):
+            if isinstance(array, zarr.Array) and (problem := damaged_chunk(array, Path(path))):
+                remedy = "the store is damaged: copy or make it again"
+                raise H5adError(problem, where=str(path), remedy=remedy)
     return group
 
 

@@ -57,8 +57,15 @@ class Reference:
         """Letters ACGT or N of [start, end), as bytes."""
         if self._file is None:
             return self._invent(contig, np.arange(start, end))
-        text = self._file.fetch(self._names[contig], start, end).upper().encode()
-        letters = np.frombuffer(text, np.uint8)
+        try:
+            text = self._file.fetch(self._names[contig], start, end).upper()
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"bases {start + 1} to {end} of contig '{contig}' cannot be read ({error})",
+                where=str(self._path),
+                remedy="index it again (samtools faidx); if that does not help, copy it again",
+            ) from error
+        letters = np.frombuffer(text.encode(), np.uint8)
         if len(letters) != end - start:
             raise InputError(
                 f"contig '{contig}' ends at {start + len(letters)}, before {end}",

@@ -96,7 +96,7 @@ def describe_model(directory: str | Path) -> dict[str, Any]:
     verify_manifest(directory)
     try:
         described = json.loads((directory / _DESCRIPTION).read_text())
-        schema = described["schema"]
+        schema, *_ = (described[key] for key in ("schema", "kind", "metadata", "provenance"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtefactError(
             f"has no readable {_DESCRIPTION} ({error})",

@@ -2,8 +2,8 @@
 
 Files are spoiled at random and read in child processes of limited memory and time, so that a crash of a native library
 counts too. A finding is anything but success or a `GenesimError`: another exception, a signal, more than 20 s of CPU
-time, 300 s without an end, more than 3 GiB. Each is kept once (by reader, kind and place) as a file; `fuzz.csv` has a
-row a reader.
+time, 300 s without an end, more than 1 GiB beside what the program itself takes. Each is kept once (by reader, kind and
+place) as a file; `fuzz.csv` has a row a reader.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from genesim.data import hdf5_probe
 from genesim.errors import GenesimError
 
 COLUMNS = ["reader", "files", "cpu_s", "read", "refused", "findings"]
-MEMORY, LIMIT_S, WAIT_S, BATCH = 3 * 2**30, 20, 300, 100
+MEMORY, LIMIT_S, WAIT_S, BATCH = 2**30, 20, 300, 100
 PROBE_S = 3.0
 """Seconds after which a file is refused that the HDF5 library finds no end of; users wait longer."""
 _SLOW = {signal.SIGPROF: f"longer than {LIMIT_S} s of CPU time", signal.SIGALRM: f"no end in {WAIT_S} s"}
@@ -40,10 +40,16 @@ def place(error: BaseException) -> str:
     return f"{type(error).__name__} {Path(ours[-1].filename).name}:{ours[-1].lineno}: {str(error)[:150]!r}"
 
 
+def mapped() -> int:
+    """Bytes of this process's address space."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
 def child(name: str, seed: int, told: Path) -> None:
     """Read a batch of spoiled files; each is kept while it is read, and every outcome is a line."""
     warnings.simplefilter("ignore")
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    most = mapped() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     for slow in _SLOW:
         signal.signal(slow, signal.SIG_DFL)
     hdf5_probe.WAIT_S = PROBE_S

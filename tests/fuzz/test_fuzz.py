@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from genesim.data.annotation import read_genes
 from genesim.data.effect_table import read_effect_table
-from genesim.errors import GenesimError, InputError
+from genesim.errors import ArtefactError, ConfigError, GenesimError, InputError
 
 MOVES = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2**16), st.integers(0, 2**16)), min_size=1, max_size=4)
 
@@ -102,3 +102,82 @@ def test_a_variant_name_with_too_many_digits_is_no_site(digits: int, tmp_path: P
     path.write_text(f"gene\tvariant\tbeta\tse\nA\t22_17_A_C\t.1\t.1\nA\t22_{'9' * digits}_A_C\t.1\t.1\n")
     with pytest.raises(InputError, match="without position and alleles"):
         read_effect_table(path)
+
+
+BLOSC = ["cells_zarr_data", "cells_zarr_indptr", "vcf_zarr_calls", "vcf_zarr_alleles"]
+
+
+@pytest.mark.parametrize("name", BLOSC)
+@pytest.mark.parametrize("at", [4, 12], ids=["values", "compressed"])
+def test_a_blosc_chunk_that_claims_other_sizes_is_refused(name: str, at: int, tmp_path: Path) -> None:
+    """Found by fuzzing: Blosc believes the header, read beyond the chunk and crashed, or made room for gigabytes."""
+    changed = bytearray(TARGETS[name].seed)
+    changed[at : at + 4] = (2**31 - 7).to_bytes(4, "little")
+    with pytest.raises(InputError, match=r"the chunk .* (says|claims|is truncated)"):
+        TARGETS[name](bytes(changed), tmp_path)
+
+
+def test_a_chunk_that_claims_more_texts_is_refused(tmp_path: Path) -> None:
+    """Found by fuzzing: room for 20 GiB of texts was made because four bytes said so."""
+    import numcodecs
+
+    codec, target = numcodecs.Blosc("zstd"), TARGETS["vcf_zarr_alleles"]
+    texts = bytearray(codec.decode(target.seed))
+    texts[:4] = (2**31).to_bytes(4, "little")
+    with pytest.raises(InputError, match=r"claims 2147483648 texts, not 80"):
+        target(codec.encode(bytes(texts)), tmp_path)
+
+
+@pytest.mark.parametrize("position", ["2;01", "", "9" * 25, "\u00b2"])
+def test_a_cds_without_a_position_is_refused(position: str, tmp_path: Path) -> None:
+    changed = TARGETS["coding"].seed.replace(b"\t201\t", f"\t{position}\t".encode())
+    with pytest.raises(InputError, match=r"line 2.*(is no position|no 1-based interval)"):
+        TARGETS["coding"](changed, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tf_targets_gz", "allele_factors_gz"])
+@pytest.mark.parametrize("at", [10, 15, -5])
+def test_a_changed_byte_in_the_gzip_of_a_prior_is_damage(name: str, at: int, tmp_path: Path) -> None:
+    changed = bytearray(TARGETS[name].seed)
+    changed[at] ^= 0xFF
+    with pytest.raises(InputError, match="cannot be read"):
+        TARGETS[name](bytes(changed), tmp_path)
+    with pytest.raises(InputError, match="cannot be read"):
+        TARGETS[name](TARGETS[name].seed[:-12], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("fai", b"22\t12000\t999999999\t60\t61\n"),
+        ("fasta", TARGETS["fasta"].seed.replace(b"ACGTT", b"\xff\xfe\xff\xfeT")),
+    ],
+)
+def test_a_fasta_that_does_not_fit_its_index_is_refused(name: str, content: bytes, tmp_path: Path) -> None:
+    """Found by fuzzing: pysam's errors came through."""
+    with pytest.raises(InputError, match=r"g.fa: (bases|contig)"):
+        TARGETS[name](content, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"perturbation\nA\xf3\n", b"perturbation\n" + b'"' + b"A" * 200_000])
+def test_a_sweep_that_is_no_table_is_refused(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        TARGETS["sweep"](content, tmp_path)
+
+
+def test_a_model_that_does_not_say_its_kind_is_refused(tmp_path: Path) -> None:
+    changed = TARGETS["model_json"].seed.replace(b'"kind"', b'"kond"')
+    with pytest.raises(ArtefactError, match=r"has no readable model.json"):
+        TARGETS["model_json"](changed, tmp_path)
+
+
+@pytest.mark.parametrize("at", [0.1, 0.5, 0.9, 0.97])
+def test_an_archive_of_genotypes_with_a_changed_record_is_refused(at: float, tmp_path: Path) -> None:
+    """Found by fuzzing: a version that zipfile does not know, and an end within a member."""
+    seed = TARGETS["vcf_zarr_zip"].seed
+    central = seed.index(b"PK\x01\x02")
+    changed = seed[: central + 6] + b"\xad\x00" + seed[central + 8 :]
+    with pytest.raises(InputError, match=r"cannot be read|is not a VCF Zarr store|lacks"):
+        TARGETS["vcf_zarr_zip"](changed, tmp_path)
+    with pytest.raises(InputError):
+        TARGETS["vcf_zarr_zip"](seed[: int(at * len(seed))], tmp_path)

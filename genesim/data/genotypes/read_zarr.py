@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from genesim.console import log
 from genesim.data.genotypes.record import ABSENT, MISSING
 from genesim.data.genotypes.sites import Site
 from genesim.data.genotypes.source import ArraySource, Record
+from genesim.data.zarr_chunks import chunk_files, damaged_chunk, is_chunk
 from genesim.errors import VcfError
 
 _AGAIN = "copy the store again, or make it again (`vcf2zarr convert`)"
@@ -33,10 +35,6 @@ def is_zarr(path: Path) -> bool:
         return path.is_dir()
     with open(path, "rb") as handle:  # zipfile.is_zipfile looks at the end, where a compressed VCF may hold anything
         return handle.read(4) == b"PK\x03\x04"
-
-
-def _is_chunk(file: Path) -> bool:
-    return file.name[0].isdigit() or file.name.startswith("c.")
 
 
 class ZarrSource(ArraySource):
@@ -59,7 +57,7 @@ class ZarrSource(ArraySource):
             store: Any = path if path.is_dir() else zarr.storage.ZipStore(path, mode="r")
             group = zarr.open_group(store, mode="r")
             self._arrays = dict(group.arrays())
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError, zlib.error, zipfile.BadZipFile) as error:
             raise VcfError(
                 f"is not a VCF Zarr store ({error})",
                 where=self.where,
@@ -115,43 +113,34 @@ class ZarrSource(ArraySource):
                         where=self.where,
                         remedy=_AGAIN,
                     )
-            if self._path.is_dir():
-                self._check_blosc(name)
+            # An archive has checksums instead.
+            if self._path.is_dir() and (problem := damaged_chunk(array, self._path)):
+                raise VcfError(problem, where=self.where, remedy=_AGAIN)
         if n_lengths != len(self._contigs):
             raise VcfError("contig_length does not fit contig_id", where=self.where, remedy=_AGAIN)
 
     def _n_files(self, name: str) -> int:
         """Files of an array that are chunks or shards (zarr's own count fails on archives with folders)."""
         if self._path.is_dir():
-            return len(self._chunk_files(name))
+            return sum(1 for _ in chunk_files(self._path / name))
         with zipfile.ZipFile(self._path) as archive:
-            return sum(entry.startswith(f"{name}/") and _is_chunk(Path(entry)) for entry in archive.namelist())
-
-    def _chunk_files(self, name: str) -> list[Path]:
-        return [file for file in (self._path / name).rglob("*") if file.is_file() and _is_chunk(file)]
-
-    def _check_blosc(self, name: str) -> None:
-        """Blosc, bio2zarr's compressor, reads beyond a chunk that was cut; its header has the length (an
-        archive has checksums instead)."""
-        array = self._arrays[name]
-        if array.shards or not any("Blosc" in type(codec).__name__ for codec in array.compressors):
-            return
-        for file in self._chunk_files(name):
-            with open(file, "rb") as handle:
-                head, size = handle.read(16), handle.seek(0, 2)
-            if len(head) < 16 or int.from_bytes(head[12:], "little") != size:
-                raise VcfError(
-                    f"the chunk {file.relative_to(self._path)} of {size} bytes is truncated",
-                    where=self.where,
-                    remedy=_AGAIN,
-                )
+            return sum(entry.startswith(f"{name}/") and is_chunk(Path(entry)) for entry in archive.namelist())
 
     def _read(self, name: str, at: Any) -> np.ndarray:
         """A part of an array; `at` indexes each dimension on its own."""
         try:
             array = self._arrays[name]
             return np.asarray(array[...] if at is ... else array.get_orthogonal_selection(at))
-        except (OSError, ValueError, KeyError, RuntimeError, TypeError, zipfile.BadZipFile) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            RuntimeError,
+            TypeError,
+            EOFError,
+            zlib.error,
+            zipfile.BadZipFile,
+        ) as error:
             raise VcfError(f"{name} cannot be read ({error})", where=self.where, remedy=_AGAIN) from error
 
     def _texts(self, name: str) -> list[str]:
