@@ -181,3 +181,12 @@ def test_an_archive_of_genotypes_with_a_changed_record_is_refused(at: float, tmp
         TARGETS["vcf_zarr_zip"](changed, tmp_path)
     with pytest.raises(InputError):
         TARGETS["vcf_zarr_zip"](seed[: int(at * len(seed))], tmp_path)
+
+
+def test_an_archive_whose_member_claims_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+    """Found by fuzzing: as many bytes were asked for as the archive's directory says."""
+    changed = bytearray(TARGETS["vcf_zarr_zip"].seed)
+    at = changed.index(b"PK\x01\x02")  # the first member's entry: its sizes are 20 and 24 bytes on
+    changed[at + 20 : at + 28] = (2**31).to_bytes(4, "little") * 2
+    with pytest.raises(InputError, match="claims 2147483648 bytes"):
+        TARGETS["vcf_zarr_zip"](bytes(changed), tmp_path)

@@ -27,6 +27,8 @@ _NEEDED = (
     "variant_contig", "variant_position", "variant_allele", "call_genotype", "sample_id", "contig_id",
 )  # fmt: skip
 _ROWS = 10_000
+_DEFLATE, _MOST = 1032, 100_000
+"""Bytes that a compressed byte can stand for: deflate's limit, and what is taken for that of other methods."""
 
 
 def is_zarr(path: Path) -> bool:
@@ -35,6 +37,22 @@ def is_zarr(path: Path) -> bool:
         return path.is_dir()
     with open(path, "rb") as handle:  # zipfile.is_zipfile looks at the end, where a compressed VCF may hold anything
         return handle.read(4) == b"PK\x03\x04"
+
+
+def _check_archive(path: Path) -> None:
+    """Check that members claim no more bytes than the archive can hold: room is made for what they claim.
+
+    Raises:
+        zipfile.BadZipFile: One does, or the archive's directory cannot be read.
+    """
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            most = entry.compress_size * {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: _DEFLATE}.get(
+                entry.compress_type, _MOST
+            )
+            if entry.header_offset + entry.compress_size > size or entry.file_size > most:
+                raise zipfile.BadZipFile(f"member {entry.filename[:80]!r} claims {entry.file_size} bytes")
 
 
 class ZarrSource(ArraySource):
@@ -54,6 +72,8 @@ class ZarrSource(ArraySource):
         self._path = path
         self.files = (path,) if path.is_file() else tuple(p for p in path.rglob("*") if p.is_file())
         try:
+            if path.is_file():
+                _check_archive(path)
             store: Any = path if path.is_dir() else zarr.storage.ZipStore(path, mode="r")
             group = zarr.open_group(store, mode="r")
             self._arrays = dict(group.arrays())
