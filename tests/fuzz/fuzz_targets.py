@@ -344,7 +344,7 @@ TARGETS: dict[str, Target] = {
     "vcf_zarr_zip": Target("z.zip", _zip(ZARR_2), read_genotypes),
     "cells_zarr_data": _of(CELLS_ZARR, "c.zarr/X/data/0", _read_cells, "c.zarr"),
     "cells_zarr_indptr": _of(CELLS_ZARR, "c.zarr/X/indptr/0", _read_cells, "c.zarr"),
-    "cells_zarr_array": _of(CELLS_ZARR, "c.zarr/X/indices/.zarray", _read_cells, "c.zarr"),
+    "cells_zarr_metadata": _of(CELLS_ZARR, "c.zarr/.zmetadata", _read_cells, "c.zarr"),
     "gff": Target("g.gff3", _GFF.encode(), read_genes),
     "coding": Target("g.gtf", _CDS.encode(), lambda p: read_coding(p, ["A1"], ["22"])),
     "coding_gz": Target("g.gtf.gz", _CDS.encode(), lambda p: read_coding(p, ["A1"], ["22"]), _zipped),
