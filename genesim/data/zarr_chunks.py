@@ -15,8 +15,9 @@ import numcodecs.blosc
 import zarr
 
 _HEADER = struct.Struct("<4B3I")  # versions, flags, type size; bytes, bytes a block, compressed bytes
-_MOST_TEXT = 2**28
-"""Bytes that a chunk of texts, whose size nothing else says, may claim."""
+_MOST = 2**28
+"""Bytes that a chunk may claim whose size nothing else says: of texts, or behind a filter."""
+_COUNTED = {"VLenUTF8", "VLenUTF8Codec", "VLenBytes", "VLenBytesCodec"}
 
 
 def chunk_files(folder: Path) -> Iterator[Path]:
@@ -27,6 +28,10 @@ def chunk_files(folder: Path) -> Iterator[Path]:
 def is_chunk(file: Path) -> bool:
     """Whether a file of an array's folder is a chunk by its name."""
     return file.name[0].isdigit() or file.name.startswith("c.")
+
+
+def _kind(codec: object) -> str:
+    return type(codec).__name__
 
 
 def _n_texts(file: Path) -> int:
@@ -45,10 +50,12 @@ def damaged_chunk(array: zarr.Array, root: Path) -> str:
         root: Folder of the store.
     """
     folder = root / array.path
-    if array.shards or not any("Blosc" in type(codec).__name__ for codec in array.compressors):
-        return ""
+    if array.shards or [_kind(codec) for codec in array.compressors] not in (["Blosc"], ["BloscCodec"]):
+        return ""  # behind another codec, as a checksum, the file is no chunk of Blosc's
     texts = array.dtype.kind in "OT"
-    whole = math.prod(array.chunks) * array.dtype.itemsize
+    # Filters (PackBits of bio2zarr's booleans) change the size; format 3 calls the coding of texts a serializer.
+    coding = {_kind(codec) for codec in (*array.filters, array.serializer)} if texts else set()
+    whole = None if array.filters or texts else math.prod(array.chunks) * array.dtype.itemsize
     for file in chunk_files(folder):
         with open(file, "rb") as handle:
             head, size = handle.read(_HEADER.size), handle.seek(0, 2)
@@ -59,9 +66,9 @@ def damaged_chunk(array: zarr.Array, root: Path) -> str:
         if compressed != size:
             how = "truncated" if compressed > size else "damaged"
             return f"the chunk {name} of {size} bytes is {how}: it says {compressed}"
-        if claimed > _MOST_TEXT if texts else claimed != whole:
-            return f"the chunk {name} claims {claimed} bytes of values" + ("" if texts else f", not {whole}")
-        # Texts begin with their number, and room is made for as many.
-        if texts and (n := _n_texts(file)) != math.prod(array.chunks):
+        if claimed > _MOST if whole is None else claimed != whole:
+            return f"the chunk {name} claims {claimed} bytes of values" + ("" if whole is None else f", not {whole}")
+        # Such texts begin with their number, and room is made for as many.
+        if coding & _COUNTED and (n := _n_texts(file)) != math.prod(array.chunks):
             return f"the chunk {name} claims {n} texts, not {math.prod(array.chunks)}"
     return ""

@@ -27,6 +27,8 @@ _NEEDED = (
     "variant_contig", "variant_position", "variant_allele", "call_genotype", "sample_id", "contig_id",
 )  # fmt: skip
 _ROWS = 10_000
+_DAMAGE = (OSError, ValueError, KeyError, RuntimeError, TypeError, EOFError, zlib.error, zipfile.BadZipFile)
+"""What Zarr, its codecs and zipfile raise on a damaged store."""
 _DEFLATE, _MOST = 1032, 100_000
 """Bytes that a compressed byte can stand for: deflate's limit, and what is taken for that of other methods."""
 
@@ -77,7 +79,7 @@ class ZarrSource(ArraySource):
             store: Any = path if path.is_dir() else zarr.storage.ZipStore(path, mode="r")
             group = zarr.open_group(store, mode="r")
             self._arrays = dict(group.arrays())
-        except (OSError, ValueError, KeyError, RuntimeError, TypeError, zlib.error, zipfile.BadZipFile) as error:
+        except _DAMAGE as error:
             raise VcfError(
                 f"is not a VCF Zarr store ({error})",
                 where=self.where,
@@ -151,16 +153,7 @@ class ZarrSource(ArraySource):
         try:
             array = self._arrays[name]
             return np.asarray(array[...] if at is ... else array.get_orthogonal_selection(at))
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            RuntimeError,
-            TypeError,
-            EOFError,
-            zlib.error,
-            zipfile.BadZipFile,
-        ) as error:
+        except _DAMAGE as error:
             raise VcfError(f"{name} cannot be read ({error})", where=self.where, remedy=_AGAIN) from error
 
     def _texts(self, name: str) -> list[str]:

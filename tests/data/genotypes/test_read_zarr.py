@@ -180,3 +180,32 @@ def test_polyploid_calls_are_refused_where_asked_for(tmp_path: Path) -> None:
     wide[5, 2, 2] = -2
     group["call_genotype"][...] = wide
     assert read_genotypes(tmp_path / "x.vcz", policy=EVERYTHING).alleles[5, 2].tolist() == [-1, -1]
+
+
+def test_filters_and_other_codings_of_texts_are_no_damage(tmp_path: Path) -> None:
+    """A chunk behind a filter has another size than its values: booleans are packed eight to a byte."""
+    path = tmp_path / "x.vcz"
+    group = store(path)
+    expected = read_genotypes(path, policy=EVERYTHING)
+    codec = numcodecs.Blosc("zstd")
+    phased = group["call_genotype_phased"][...]
+    packed = {"filters": [numcodecs.PackBits()], "compressors": codec, "overwrite": True}
+    group.create_array("call_genotype_phased", shape=phased.shape, dtype=bool, chunks=(3, 2), **packed)[...] = phased
+    assert_same(read_genotypes(path, policy=EVERYTHING), expected)
+    chunk = next((path / "call_genotype_phased").glob("0.0"))
+    changed = bytearray(chunk.read_bytes())
+    changed[4:8] = (2**31 - 7).to_bytes(4, "little")
+    chunk.write_bytes(bytes(changed))
+    with pytest.raises(VcfError, match=r"call_genotype_phased/0.0 claims 2147483641 bytes"):
+        read_genotypes(path, policy=EVERYTHING)
+
+
+def test_a_checksum_behind_blosc_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "x.vcz"
+    group = store(path, zarr_format=3)
+    expected = read_genotypes(path, policy=EVERYTHING)
+    calls = group["call_genotype"][...]
+    codecs = (zarr.codecs.BloscCodec(cname="zstd"), zarr.codecs.Crc32cCodec())
+    made = {"dtype": calls.dtype, "chunks": (3, 2, 2), "compressors": codecs, "overwrite": True}
+    group.create_array("call_genotype", shape=calls.shape, **made)[...] = calls
+    assert_same(read_genotypes(path, policy=EVERYTHING), expected)
