@@ -18,7 +18,7 @@ from genesim.models.effects.location import TssCurve
 from genesim.models.effects.mixture import EffectMixture
 from genesim.models.effects.posterior import EffectPosterior
 from genesim.provenance.record import Provenance
-from genesim.train.store import load_model, save_model
+from genesim.train.store import restored, save_model
 
 STUDY, PART = "effect-study", "effect-part"
 
@@ -106,48 +106,48 @@ class EffectStudy:
         """
         from genesim.provenance.record import hash_input
 
-        stored = load_model(directory, STUDY)
-        a, m = stored.arrays, stored.metadata
-        genes = pd.DataFrame(
-            {"contig": pd.Series(m["gene_contig"], dtype=object).to_numpy(), "tss": a["gene_tss"]},
-            index=pd.Index(m["genes"], dtype=object, name="gene"),
-        )
-        deviations = pd.DataFrame(
-            np.asarray(a["donor_sd"]) if "donor_sd" in a else None,
-            index=pd.Index(m["donor_sd_genes"], dtype=object, name="gene"),
-            columns=m["donor_sd_types"],
-        )
-        names = list(m["cell_types"])
+        with restored(directory, STUDY) as stored:
+            a, m = stored.arrays, stored.metadata
+            genes = pd.DataFrame(
+                {"contig": pd.Series(m["gene_contig"], dtype=object).to_numpy(), "tss": a["gene_tss"]},
+                index=pd.Index(m["genes"], dtype=object, name="gene"),
+            )
+            deviations = pd.DataFrame(
+                np.asarray(a["donor_sd"]) if "donor_sd" in a else None,
+                index=pd.Index(m["donor_sd_genes"], dtype=object, name="gene"),
+                columns=m["donor_sd_types"],
+            )
+            names = list(m["cell_types"])
 
-        def of_types(what: str) -> dict[str, np.ndarray]:
-            return {name: np.asarray(a["types"][str(i)][what]) for i, name in enumerate(names)}
+            def of_types(what: str) -> dict[str, np.ndarray]:
+                return {name: np.asarray(a["types"][str(i)][what]) for i, name in enumerate(names)}
 
-        families = None
-        if "families" in a:
-            families = Families(**{k: jnp.asarray(v) for k, v in a["families"].items()})
-        mixtures = [
-            EffectMixture(**{k: jnp.asarray(v) for k, v in a["mixtures"][str(i)].items()})
-            for i in range(len(m["groups"]))
-        ]
-        return cls(
-            genes,
-            m["donors"],
-            m["labels"],
-            of_types("response"),
-            of_types("weight"),
-            of_types("basis"),
-            m["groups"],
-            mixtures,
-            families,
-            {n: np.asarray(a["heritability"][str(i)]) for i, n in enumerate(names)} if families is not None else {},
-            deviations,
-            parse(EffectConfig, m["config"]),
-            int(stored.provenance["seed"]),
-            m["settings"],
-            m["inputs"],
-            None if m["curve"] is None else TssCurve(*(tuple(side) for side in m["curve"])),
-            hash_input(directory),
-        )
+            families = None
+            if "families" in a:
+                families = Families(**{k: jnp.asarray(v) for k, v in a["families"].items()})
+            mixtures = [
+                EffectMixture(**{k: jnp.asarray(v) for k, v in a["mixtures"][str(i)].items()})
+                for i in range(len(m["groups"]))
+            ]
+            return cls(
+                genes,
+                m["donors"],
+                m["labels"],
+                of_types("response"),
+                of_types("weight"),
+                of_types("basis"),
+                m["groups"],
+                mixtures,
+                families,
+                {n: np.asarray(a["heritability"][str(i)]) for i, n in enumerate(names)} if families is not None else {},
+                deviations,
+                parse(EffectConfig, m["config"]),
+                int(stored.provenance["seed"]),
+                m["settings"],
+                m["inputs"],
+                None if m["curve"] is None else TssCurve(*(tuple(side) for side in m["curve"])),
+                hash_input(directory),
+            )
 
 
 @dataclass(frozen=True)
@@ -191,19 +191,19 @@ class EffectPart:
         Raises:
             ArtefactError: It is not one, is incomplete, or was altered.
         """
-        stored = load_model(directory, PART)
-        groups = [stored.arrays["groups"][str(g)] for g in range(len(stored.metadata["types"]))]
+        with restored(directory, PART) as stored:
+            groups = [stored.arrays["groups"][str(g)] for g in range(len(stored.metadata["types"]))]
 
-        def plain(values: dict[str, Any]) -> dict[str, np.ndarray]:
-            return {k: np.asarray(v) for k, v in values.items()}
+            def plain(values: dict[str, Any]) -> dict[str, np.ndarray]:
+                return {k: np.asarray(v) for k, v in values.items()}
 
-        return cls(
-            (stored.metadata["shard"][0], stored.metadata["shard"][1]),
-            [np.asarray(group["genes"]) for group in groups],
-            [
-                [EffectPosterior(**plain(group["types"][str(i)])) for i in range(n)]
-                for group, n in zip(groups, stored.metadata["types"], strict=True)
-            ],
-            [SharedPrior(**plain(group["shared"])) for group in groups],
-            stored.metadata["study"],
-        )
+            return cls(
+                (stored.metadata["shard"][0], stored.metadata["shard"][1]),
+                [np.asarray(group["genes"]) for group in groups],
+                [
+                    [EffectPosterior(**plain(group["types"][str(i)])) for i in range(n)]
+                    for group, n in zip(groups, stored.metadata["types"], strict=True)
+                ],
+                [SharedPrior(**plain(group["shared"])) for group in groups],
+                stored.metadata["study"],
+            )

@@ -27,7 +27,7 @@ from genesim.models.effects.draws import DRAWN_NULL, SharedPrior
 from genesim.models.effects.posterior import EffectPosterior, genetic_values
 from genesim.models.effects.shards import merge_posteriors, merge_shared
 from genesim.provenance.record import Provenance
-from genesim.train.store import load_model, save_model
+from genesim.train.store import restored, save_model
 
 KIND = "effects"
 FORMAT = 2
@@ -322,45 +322,45 @@ class EffectModel:
         Raises:
             ArtefactError: It is not one, is incomplete, was altered, or was written before effects had a null.
         """
-        stored = load_model(directory, KIND)
-        a, m = stored.arrays, stored.metadata
-        if m.get("format") != FORMAT:
-            raise ArtefactError(
-                f"effect model of format {m.get('format', 1)}, not {FORMAT}",
-                where=str(directory),
-                remedy="train the effects again: effects now come with the probability that they exist",
+        with restored(directory, KIND) as stored:
+            a, m = stored.arrays, stored.metadata
+            if m.get("format") != FORMAT:
+                raise ArtefactError(
+                    f"effect model of format {m.get('format', 1)}, not {FORMAT}",
+                    where=str(directory),
+                    remedy="train the effects again: effects now come with the probability that they exist",
+                )
+            genes = pd.DataFrame(
+                {"contig": pd.Series(m["gene_contig"], dtype=object).to_numpy(), "tss": a["gene_tss"]},
+                index=pd.Index(m["genes"], dtype=object, name="gene"),
             )
-        genes = pd.DataFrame(
-            {"contig": pd.Series(m["gene_contig"], dtype=object).to_numpy(), "tss": a["gene_tss"]},
-            index=pd.Index(m["genes"], dtype=object, name="gene"),
-        )
-        columns = {c: pd.Series(m[f"variant_{c}"], dtype=object).to_numpy() for c in ("contig", "ref", "alt")}
-        variants = pd.DataFrame(
-            {
-                "contig": columns["contig"],
-                "start": a["variant_start"],
-                "ref": columns["ref"],
-                "alt": columns["alt"],
-                "frequency": a["variant_frequency"],
-            },
-            index=pd.Index(m["variants"], dtype=object),
-        )
-        posteriors = {
-            name: EffectPosterior(**{k: np.asarray(v) for k, v in a["posteriors"][str(i)].items()})
-            for i, name in enumerate(m["cell_types"])
-        }
-        provenance = Provenance(**{k: v for k, v in stored.provenance.items() if k != "schema"})
-        shared = [
-            (list(names), SharedPrior(**{k: np.asarray(v) for k, v in a["shared"][str(i)].items()}))
-            for i, names in enumerate(m["shared"])
-        ]
-        deviations = pd.DataFrame(
-            np.asarray(a["donor_sd"]) if "donor_sd" in a else None,
-            index=pd.Index(m["donor_sd_genes"], dtype=object, name="gene"),
-            columns=m["donor_sd_types"],
-        )
-        config = parse(EffectConfig, m["config"])
-        return cls(genes, variants, posteriors, m["labels"], config, provenance, shared, deviations)
+            columns = {c: pd.Series(m[f"variant_{c}"], dtype=object).to_numpy() for c in ("contig", "ref", "alt")}
+            variants = pd.DataFrame(
+                {
+                    "contig": columns["contig"],
+                    "start": a["variant_start"],
+                    "ref": columns["ref"],
+                    "alt": columns["alt"],
+                    "frequency": a["variant_frequency"],
+                },
+                index=pd.Index(m["variants"], dtype=object),
+            )
+            posteriors = {
+                name: EffectPosterior(**{k: np.asarray(v) for k, v in a["posteriors"][str(i)].items()})
+                for i, name in enumerate(m["cell_types"])
+            }
+            provenance = Provenance(**{k: v for k, v in stored.provenance.items() if k != "schema"})
+            shared = [
+                (list(names), SharedPrior(**{k: np.asarray(v) for k, v in a["shared"][str(i)].items()}))
+                for i, names in enumerate(m["shared"])
+            ]
+            deviations = pd.DataFrame(
+                np.asarray(a["donor_sd"]) if "donor_sd" in a else None,
+                index=pd.Index(m["donor_sd_genes"], dtype=object, name="gene"),
+                columns=m["donor_sd_types"],
+            )
+            config = parse(EffectConfig, m["config"])
+            return cls(genes, variants, posteriors, m["labels"], config, provenance, shared, deviations)
 
 
 def _compacted(

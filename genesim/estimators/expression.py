@@ -34,7 +34,7 @@ from genesim.models.expression.generator import CountBaseline, ExpressionGenerat
 from genesim.models.expression.library import LibrarySampler
 from genesim.models.expression.posterior import encode, given_counts, log_likelihood_bound, rates_at
 from genesim.provenance.record import Provenance
-from genesim.train.store import load_model, save_model
+from genesim.train.store import restored, save_model
 from genesim.types import Condition
 
 KIND = "expression"
@@ -502,27 +502,27 @@ class ExpressionModel:
         Raises:
             ArtefactError: The directory is incomplete, altered, or no expression model.
         """
-        stored = load_model(Path(directory), KIND)
-        found, arrays = stored.metadata, stored.arrays
-        config = parse(ExpressionConfig, found["config"], where=str(directory))
-        covariates = Covariates.from_dict(found["covariates"], arrays["covariates"])
-        label_column, _ = special_columns(found["labels_key"], found["batch_key"])
-        generator = expression_store.build_generator(
-            arrays["generator"], config, covariates.n_levels, len(covariates.centre), label_column
-        )
-        library = LibrarySampler(arrays["library"]["quantiles"], arrays["library"]["bandwidth"])
-        genes = pd.Index(found["genes"], dtype=object)
-        return cls(
-            generator,
-            library,
-            covariates,
-            genes,
-            found["labels_key"],
-            found["batch_key"],
-            found["layer"],
-            config,
-            found["seed"],
-            arrays["history"],
-            pd.DataFrame(dict(found.get("var", [])), index=genes, dtype=object),
-            found.get("selection", {}),
-        )
+        with restored(directory, KIND) as stored:
+            found, arrays = stored.metadata, stored.arrays
+            config = parse(ExpressionConfig, found["config"], where=str(directory))
+            covariates = Covariates.from_dict(found["covariates"], arrays["covariates"])
+            label_column, _ = special_columns(found["labels_key"], found["batch_key"])
+            generator = expression_store.build_generator(
+                arrays["generator"], config, covariates.n_levels, len(covariates.centre), label_column
+            )
+            library = LibrarySampler(arrays["library"]["quantiles"], arrays["library"]["bandwidth"])
+            genes = pd.Index(found["genes"], dtype=object)
+            return cls(
+                generator,
+                library,
+                covariates,
+                genes,
+                found["labels_key"],
+                found["batch_key"],
+                found["layer"],
+                config,
+                found["seed"],
+                arrays["history"],
+                pd.DataFrame(dict(found.get("var", [])), index=genes, dtype=object),
+                found.get("selection", {}),
+            )

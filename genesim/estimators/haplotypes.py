@@ -35,7 +35,7 @@ from genesim.estimators.haplotype_write import write_drawn
 from genesim.models.catalog import card, spec
 from genesim.models.haplotypes.windows import WindowedChain
 from genesim.provenance.record import Provenance
-from genesim.train.store import load_model, save_model
+from genesim.train.store import restored, save_model
 
 KIND = "haplotypes"
 
@@ -492,12 +492,12 @@ class HaplotypeModel:
         Raises:
             ArtefactError: Absent, incomplete, altered, or not a haplotype model.
         """
-        stored = load_model(directory, KIND)
-        metadata = stored.metadata
-        config = parse(HaplotypeConfig, metadata["config"], where=str(directory))
-        mix = metadata["ancestry_mix"]
-        parts = [
-            ContigModel.restore(stored.arrays[f"{number:03d}"], described, config, len(mix))
-            for number, described in enumerate(metadata["contigs"])
-        ]
-        return cls(parts, mix, config, metadata["seed"], metadata["contig_lengths"])
+        with restored(directory, KIND) as stored:
+            metadata = stored.metadata
+            config = parse(HaplotypeConfig, metadata["config"], where=str(directory))
+            mix = metadata["ancestry_mix"]
+            parts = [
+                ContigModel.restore(stored.arrays[f"{number:03d}"], described, config, len(mix))
+                for number, described in enumerate(metadata["contigs"])
+            ]
+            return cls(parts, mix, config, metadata["seed"], metadata["contig_lengths"])

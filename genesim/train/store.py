@@ -7,11 +7,14 @@ caller builds its own object from them and the metadata.
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genesim.errors import ArtefactError
+from genesim.errors import ArtefactError, GenesimError
 from genesim.provenance.atomic import atomic_directory
 from genesim.provenance.manifest import verify_manifest
 from genesim.provenance.record import Provenance
@@ -96,7 +99,9 @@ def describe_model(directory: str | Path) -> dict[str, Any]:
     verify_manifest(directory)
     try:
         described = json.loads((directory / _DESCRIPTION).read_text())
-        schema, *_ = (described[key] for key in ("schema", "kind", "metadata", "provenance"))
+        schema, *held = (described[key] for key in ("schema", "kind", "metadata", "provenance"))
+        if [type(part) for part in held] != [str, dict, dict]:
+            raise ValueError("its kind is no text, or its metadata or provenance no mapping")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtefactError(
             f"has no readable {_DESCRIPTION} ({error})",
@@ -136,3 +141,23 @@ def load_model(directory: str | Path, kind: str | None = None) -> StoredModel:
         metadata=described["metadata"],
         provenance=described["provenance"],
     )
+
+
+@contextmanager
+def restored(directory: str | os.PathLike[str], kind: str) -> Iterator[StoredModel]:
+    """A stored model, to build an object from inside the block.
+
+    A manifest says that files are as they were written, not that this version of genesim wrote them: what the block
+    misses in them, or finds in another form, is an `ArtefactError` as well.
+    """
+    stored = load_model(Path(directory), kind)
+    try:
+        yield stored
+    except GenesimError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ArtefactError(
+            f"holds something else than a model of kind {kind!r} of this version ({type(error).__name__}: {error})",
+            where=str(directory),
+            remedy="load it with the version of genesim that wrote it, or train it again",
+        ) from error

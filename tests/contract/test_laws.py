@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import pickletools
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,9 +18,10 @@ import pytest
 from contract_case import Case, compilations, differences, leaves, not_finite
 from contract_table import CASES, missing, under
 
-from genesim.errors import ArtefactError
+from genesim.errors import ArtefactError, GenesimError
 from genesim.models.base import ModelSpec
 from genesim.models.catalog import CATALOG, card
+from genesim.train import store
 
 
 def law_of(name: str) -> pytest.MarkDecorator:
@@ -111,6 +116,53 @@ def test_a_stored_model_holds_no_pickle_and_a_bit_flipped_in_any_file_is_noticed
                 case.load(tmp_path / "model")
             path.write_bytes(content)
     case.load(tmp_path / "model")
+
+
+def places(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in nested dicts and lists; of long lists the first two."""
+    parts = tree.items() if isinstance(tree, dict) else enumerate(tree[:2]) if isinstance(tree, list) else ()
+    for name, part in parts:
+        yield (*path, name)
+        yield from places(part, (*path, name))
+
+
+def altered(tree: Any, path: tuple[Any, ...], random: np.random.Generator) -> Any:
+    """The tree without what stands at a place, or with something else there."""
+    tree = copy.deepcopy(tree)
+    at = tree
+    for name in path[:-1]:
+        at = at[name]
+    old = at.pop(path[-1])
+    if random.random() < 0.7:
+        others = [old[None], old[..., :-1]] if isinstance(old, np.ndarray) and old.ndim else OTHER_THINGS
+        other = others[random.integers(len(others))]
+        at.insert(path[-1], other) if isinstance(at, list) else at.update({path[-1]: other})
+    return tree
+
+
+OTHER_THINGS: list[Any] = [None, "x", -1, 10**15, 0.5, [], {}, True]
+
+
+@law_of("storage")
+def test_a_model_that_another_version_wrote_is_loaded_or_an_artefact_error(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its manifest is right, and something lacks in it or has another form."""
+    case.save(case.model, tmp_path / "model")
+    stored, refused = store.load_model(tmp_path / "model"), 0
+    random = np.random.default_rng(zlib.crc32(f"{case.spec.modality}-{case.spec.id}".encode()))
+    for name, tree in (("arrays", stored.arrays), ("metadata", stored.metadata)):
+        found = list(places(tree))
+        for number in random.choice(len(found), min(12, len(found)), replace=False):
+            other = replace(stored, **{name: altered(tree, found[number], random)})
+            monkeypatch.setattr(store, "load_model", lambda *_, other=other: other)
+            try:
+                case.load(tmp_path / "model")
+            except GenesimError:
+                refused += 1
+            except Exception as error:
+                raise AssertionError(f"{name} altered at {found[number]}") from error
+    assert refused
 
 
 @law_of("training")
