@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -102,6 +103,21 @@ def test_a_variant_name_with_too_many_digits_is_no_site(digits: int, tmp_path: P
     path.write_text(f"gene\tvariant\tbeta\tse\nA\t22_17_A_C\t.1\t.1\nA\t22_{'9' * digits}_A_C\t.1\t.1\n")
     with pytest.raises(InputError, match="without position and alleles"):
         read_effect_table(path)
+
+
+def test_a_damaged_zstd_table_takes_no_memory_that_stays(tmp_path: Path) -> None:
+    """Found by atheris: every failed read of pyarrow kept the megabyte that it was to fill."""
+    seed = TARGETS["pvar_zst"].seed
+    changed = seed[:20] + b"1e999" + seed[20:]
+
+    def mapped() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+    before = mapped()
+    for _ in range(200):
+        with pytest.raises(InputError, match="ZSTD decompress failed"):
+            TARGETS["pvar_zst"](changed, tmp_path)
+    assert mapped() - before < 50 * 2**20
 
 
 BLOSC = ["cells_zarr_data", "cells_zarr_indptr", "vcf_zarr_calls", "vcf_zarr_alleles"]

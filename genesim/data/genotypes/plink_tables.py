@@ -39,7 +39,8 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     number, rest = 0, b""
     try:
         with pa.input_stream(str(path), compression="zstd" if path.name.endswith(".zst") else None) as stream:
-            while piece := stream.read(1 << 20):
+            # Not `read`, which keeps its piece for ever where the stream is damaged (pyarrow 26).
+            while piece := stream.read_buffer(1 << 20).to_pybytes():
                 *lines, rest = (rest + piece).split(b"\n")
                 for line in lines:
                     number += 1
