@@ -18,6 +18,7 @@ from genesim.data.annotation import UNPLACED
 from genesim.data.cis import CisIndex
 from genesim.data.genotypes import Genotypes, StoredGenotypes, open_store, read_store, write_store
 from genesim.data.names import plain_frame, plain_labels, some
+from genesim.data.parquet import read_parquet
 from genesim.data.write import write_h5ad, write_parquet
 from genesim.errors import ArtefactError, JoinError
 from genesim.provenance.atomic import atomic_directory
@@ -253,13 +254,13 @@ def load_cohort(
         donors = _table(directory / "donors.parquet", "donor")
         genes = _table(directory / "genes.parquet", "gene")
         loaded_cells = _cells(directory / "cells.h5ad", cells_on_disk) if cells else _NotLoaded("cells")
-    except (OSError, ValueError, KeyError) as error:
+        read = open_store if genotypes_on_disk else read_store
+        calls = read(directory / "genotypes") if genotypes else _NotLoaded("genotypes")
+        return Cohort(cast(ad.AnnData, loaded_cells), cast(Genotypes, calls), donors, genes, dict(about["info"]))
+    except (OSError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ArtefactError(
             f"cannot be read ({error})", where=str(directory), remedy="prepare the cohort again"
         ) from error
-    read = open_store if genotypes_on_disk else read_store
-    calls = read(directory / "genotypes") if genotypes else _NotLoaded("genotypes")
-    return Cohort(cast(ad.AnnData, loaded_cells), cast(Genotypes, calls), donors, genes, about["info"])
 
 
 def _cells(path: Path, on_disk: bool) -> ad.AnnData:
@@ -269,4 +270,4 @@ def _cells(path: Path, on_disk: bool) -> ad.AnnData:
 
 
 def _table(path: Path, index: str) -> pd.DataFrame:
-    return plain_frame(pd.read_parquet(path).set_index(index))
+    return plain_frame(read_parquet(path).set_index(index))

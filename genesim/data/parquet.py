@@ -1,4 +1,4 @@
-"""Parquet tables of users: whatever is damaged in one, and wherever pandas stumbles over it, is one kind of error."""
+"""Parquet tables: whatever is damaged in one, and wherever pandas stumbles over it, is one kind of error."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from jaxtyping import Float
@@ -58,12 +59,16 @@ class CellShard:
             about = json.loads((directory / "cells.json").read_text())
             if about["schema"] != _SCHEMA:
                 raise ValueError(f"schema {about['schema']!r}")
-            data, indices, indptr, library = (np.load(directory / f"{n}.npy", allow_pickle=False) for n in _ARRAYS)
+            # Mapped first: a file shorter than its header says is refused before room is made.
+            mapped = (np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS)
+            data, indices, indptr, library = map(np.array, mapped)
             counts = sparse.csr_matrix((data, indices, indptr), shape=tuple(about["shape"]))
+            counts.check_format(full_check=True)
             return cls(counts, library, int(about["first"]), str(about["plan"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        # The header of a .npy is Python text, and its tokenizer has errors of its own.
+        except (OSError, EOFError, ValueError, LookupError, TypeError, OverflowError, TokenError) as error:
             raise ArtefactError(
-                f"is no shard of simulated cells ({error})",
+                f"is no shard of simulated cells ({type(error).__name__}: {error})",
                 where=str(directory),
                 remedy="give a directory that `genesim simulate --shard` wrote",
             ) from error

@@ -30,6 +30,7 @@ from genesim.config.scenario import Scenario
 from genesim.data.allele_factors import given_factors
 from genesim.data.annotation import read_genes
 from genesim.data.coding import read_coding
+from genesim.data.cohort import assemble_cohort, load_cohort
 from genesim.data.donors import read_donor_table
 from genesim.data.effect_table import read_effect_table
 from genesim.data.expression import read_expression
@@ -45,6 +46,7 @@ from genesim.provenance.run_log import read_run_log
 from genesim.release.archive import read_archive
 from genesim.release.questions import template
 from genesim.simulate.bases import Reference
+from genesim.simulate.cell_store import CellShard
 from genesim.train.store import load_model, save_model
 
 _VCF = """##fileformat=VCFv4.3
@@ -216,6 +218,27 @@ def _model(folder: Path) -> None:
     save_model(folder / "m", "expression", arrays, {"genes": ["A1", "B2"]}, Provenance("train", 0))
 
 
+def _genotypes() -> Genotypes:
+    alleles = np.random.default_rng(0).integers(-1, 2, (4, 3, 2)).astype(np.int8)
+    variants = pd.DataFrame({"contig": ["21", "22", "22", "22"], "start": [5, 1, 2, 3], "ref": "A", "alt": "C"})
+    variants.index = pd.Index([f"rs{i}" for i in range(4)], dtype=object, name="variant")
+    donors = pd.Index(["D1", "D2", "D3"], dtype=object)
+    return Genotypes(alleles, np.ones((4, 3), bool), variants, donors, {"21": 46_709_983, "22": None})
+
+
+def _cohort(folder: Path) -> None:
+    donors = pd.DataFrame({"genotype_id": ["D1", "D2", "D3"], "ancestry": "X", "sex": ["female", "male", ""]})
+    donors = donors.assign(split=["train", "test", "train"], has_cells=[True, True, False], has_genotypes=True)
+    genes = pd.DataFrame({"contig": "22", "start": 100, "end": 900, "strand": "+", "tss": 100}, index=["g0", "g3"])
+    cohort = assemble_cohort(_cells(), _genotypes(), donors.set_index(donors["genotype_id"]), genes)
+    cohort.save(folder / "c", Provenance("prepare", 0))
+
+
+def _shard(folder: Path) -> None:
+    counts = _cells().X.astype(np.int32)
+    CellShard(counts, np.full(12, 100.0), 24, "0" * 64).save(folder / "s")
+
+
 def _read_cells(path: Path) -> None:
     read_expression(path, donor_key="donor", labels_key="cell_type")
 
@@ -302,6 +325,7 @@ ZARR_2, ZARR_3 = _made(_vcf_zarr(2)), _made(_vcf_zarr(3))
 CELLS_ZARR = _made(lambda folder: _cells().write_zarr(folder / "c.zarr"))
 FASTA = _made(_fasta)
 MODEL = _made(_in_a_process(_model))
+COHORT, SHARD = _made(_cohort), _made(_shard)
 
 TARGETS: dict[str, Target] = {
     "vcf_text": Target("d.vcf.gz", _VCF.encode(), read_genotypes, _bgzf),
@@ -364,6 +388,15 @@ TARGETS: dict[str, Target] = {
     "model_json": _of(MODEL, "m/model.json", _sealed(load_model), "m"),
     "model_tree": _of(MODEL, "m/arrays/tree.json", _sealed(load_model), "m"),
     "model_array": _of(MODEL, "m/arrays/orbax/00002/0.0", _sealed(load_model), "m"),
+    "cohort_json": _of(COHORT, "c/cohort.json", _sealed(load_cohort), "c"),
+    "cohort_donors": _of(COHORT, "c/donors.parquet", _sealed(load_cohort), "c"),
+    "cohort_genes": _of(COHORT, "c/genes.parquet", _sealed(load_cohort), "c"),
+    "store_json": _of(COHORT, "c/genotypes/genotypes.json", _sealed(load_cohort), "c"),
+    "store_variants": _of(COHORT, "c/genotypes/variants.parquet", _sealed(load_cohort), "c"),
+    "store_calls": _of(COHORT, "c/genotypes/calls-1.parquet", _sealed(load_cohort), "c"),
+    "shard_json": _of(SHARD, "s/cells.json", _sealed(CellShard.load), "s"),
+    "shard_data": _of(SHARD, "s/data.npy", _sealed(CellShard.load), "s"),
+    "shard_indptr": _of(SHARD, "s/indptr.npy", _sealed(CellShard.load), "s"),
     "model_array_about": _of(MODEL, "m/arrays/orbax/00002/.zarray", _sealed(load_model), "m"),
 }
 

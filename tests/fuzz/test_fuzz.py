@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import resource
 import tempfile
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fuzz_targets import TARGETS, spoiled
@@ -18,7 +21,7 @@ from hypothesis import strategies as st
 
 from genesim.data.annotation import read_genes
 from genesim.data.effect_table import read_effect_table
-from genesim.errors import ArtefactError, ConfigError, GenesimError, InputError
+from genesim.errors import ArtefactError, ConfigError, GenesimError, InputError, JoinError
 
 MOVES = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2**16), st.integers(0, 2**16)), min_size=1, max_size=4)
 
@@ -206,3 +209,51 @@ def test_an_archive_whose_member_claims_more_than_it_holds_is_refused(tmp_path: 
     changed[at + 20 : at + 28] = (2**31).to_bytes(4, "little") * 2
     with pytest.raises(InputError, match="claims 2147483648 bytes"):
         TARGETS["vcf_zarr_zip"](bytes(changed), tmp_path)
+
+
+def _forms(tree: Any) -> Iterator[Any]:
+    """The mapping without each of its keys, and with other things under it; likewise within."""
+    for key, value in tree.items():
+        yield {k: v for k, v in tree.items() if k != key}
+        for other in (None, -1, 10**15, "x", [], {}):
+            yield tree | {key: other}
+        if isinstance(value, dict):
+            yield from (tree | {key: inner} for inner in _forms(value))
+
+
+@pytest.mark.parametrize("name", ["cohort_json", "store_json", "shard_json"])
+def test_an_artefact_described_in_another_form_is_an_artefact_error_or_read(name: str, tmp_path: Path) -> None:
+    """Its manifest is right: another version of genesim, or somebody else, wrote it."""
+    outcomes = set()
+    for tree in _forms(json.loads(TARGETS[name].seed)):
+        try:
+            TARGETS[name](json.dumps(tree).encode(), tmp_path)
+            outcomes.add("read")
+        except ArtefactError:
+            outcomes.add("refused")
+        except GenesimError as error:
+            assert isinstance(error, JoinError), error  # noqa: PT017
+    assert outcomes == {"read", "refused"}
+
+
+def test_a_store_without_the_calls_of_a_contig_is_refused(tmp_path: Path) -> None:
+    """They came back as whatever the memory held."""
+    about = json.loads(TARGETS["store_json"].seed)
+    about["contigs"] = about["contigs"][:1]
+    with pytest.raises(ArtefactError, match="no calls of the contigs .*22"):
+        TARGETS["store_json"](json.dumps(about).encode(), tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["header", "claim", "index"])
+def test_a_shard_whose_arrays_are_no_counts_is_refused(damage: str, tmp_path: Path) -> None:
+    """Found by fuzzing: Python's tokenizer reads the header of a .npy, and has errors of its own."""
+    seed = TARGETS["shard_indptr"].seed
+    if damage == "header":
+        changed = seed.replace(b"{'descr'", b"{('esc'", 1)
+    elif damage == "claim":  # 8 TB
+        changed = seed.replace(b"(13,), }" + b" " * 11, b"(1999999999999,), }", 1)
+    else:
+        changed = seed[:-4] + (10**9).to_bytes(4, "little")
+    assert changed != seed
+    with pytest.raises(ArtefactError, match="no shard of simulated cells"):
+        TARGETS["shard_indptr"](changed, tmp_path)

@@ -17,6 +17,8 @@ from jaxtyping import Bool
 
 from genesim.data.contigs import reconcile_contigs
 from genesim.data.genotypes.record import Genotypes, positions
+from genesim.data.names import some
+from genesim.data.parquet import read_parquet
 from genesim.errors import ArtefactError
 
 _SCHEMA = "genesim-genotypes-1"
@@ -200,26 +202,25 @@ def open_store(directory: str | Path) -> StoredGenotypes:
     Raises:
         ArtefactError: The store is incomplete or inconsistent.
     """
-    import pyarrow as pa
-
     directory = Path(directory)
     about = _about(directory)
-    path = directory / "variants.parquet"
     try:
-        table = pd.read_parquet(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ArtefactError(f"cannot be read ({error})", where=str(path), remedy=_REMEDY) from error
-    for name in ("variant", "contig", "ref", "alt"):
-        table[name] = table[name].to_numpy(dtype=object)
-    variants = table.set_index(pd.Index(table["variant"], dtype=object, name="variant")).drop(columns="variant")
-    return StoredGenotypes(
-        directory,
-        variants,
-        pd.Index(about["donors"], dtype=object),
-        about["contig_lengths"],
-        about["report"],
-        tuple(about["contigs"]),
-    )
+        table = read_parquet(directory / "variants.parquet")
+        for name in ("variant", "contig", "ref", "alt"):
+            table[name] = table[name].to_numpy(dtype=object)
+        unknown = set(table["contig"]) - set(about["contigs"])
+        if unknown:
+            raise ValueError(f"no calls of the contigs {some(sorted(map(str, unknown)))}")
+        return StoredGenotypes(
+            directory,
+            table.set_index(pd.Index(table["variant"], dtype=object, name="variant")).drop(columns="variant"),
+            pd.Index(about["donors"], dtype=object),
+            dict(about["contig_lengths"]),
+            dict(about["report"]),
+            tuple(about["contigs"]),
+        )
+    except (OSError, LookupError, TypeError, ValueError) as error:
+        raise ArtefactError(f"cannot be read ({error})", where=str(directory), remedy=_REMEDY) from error
 
 
 def read_store(directory: str | Path, contigs: Sequence[str] | None = None) -> Genotypes:
