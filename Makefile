@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
-.PHONY: demo test test-slow test-cluster verify fuzz lint lock notebooks clean
+.PHONY: demo test test-slow test-cluster verify fuzz fuzz-guided lint lock notebooks clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("genesim needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
@@ -38,6 +38,12 @@ verify: $(VENV)/.installed
 FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/.installed
 	$(BIN)/python tests/fuzz/run_fuzz.py --seconds $(FUZZ_SECONDS)
+
+# The same readers, led by the lines that a file came to (atheris, Linux), for GUIDED_SECONDS a reader.
+GUIDED_SECONDS ?= 20
+fuzz-guided: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet atheris==3.0.0
+	$(BIN)/python tests/fuzz/atheris_fuzz.py --seconds $(GUIDED_SECONDS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check genesim tests benchmarks verification notebooks
