@@ -51,13 +51,19 @@ def _correlations(geno: Genotypes) -> np.ndarray:
 
 @pytest.mark.slow
 def test_twenty_donors_borrow_from_the_pool() -> None:
-    """Over two histories; measured gains in likelihood are 1 to 20 nats a donor, in the RMSE of LD .01 to .03."""
+    """Over two histories; measured gains in likelihood are 1 to 20 nats a donor, in the RMSE of LD .01 to .03.
+
+    LD is that of a fit of its own donors with as many learned haplotypes. One held to the usual number (5 of 40) has an
+    LD as good as the pool's (over 12 histories .144 and .145 of RMSE, the donors themselves .178), and is less likely.
+    """
     config = HaplotypeConfig(n_states=24, n_passes=8)
+    by_heart = config.model_copy(update={"haplotypes_per_state": 1})
     gains, strangers, errors = [], [], []
     for seed in (11, 12):
         train, labels, held = _split_populations(seed)
         together = HaplotypeModel.fit(train, labels, config=config)
-        alone = HaplotypeModel.fit(train.subset(donors=labels.index[labels == "small"]), config=config)
+        few = train.subset(donors=labels.index[labels == "small"])
+        alone, copied = (HaplotypeModel.fit(few, config=each) for each in (config, by_heart))
         own = pd.Series("small", index=held.donors)
         right = together.log_likelihood(held, own)
         gains.append(right - alone.log_likelihood(held))
@@ -67,6 +73,7 @@ def test_twenty_donors_borrow_from_the_pool() -> None:
         drawn = (
             together.sample(200, {"small": 200}, seed=1),
             alone.sample(200, seed=1),
+            copied.sample(200, seed=1),
             together.sample(200, {"large": 200}, seed=1),
         )
         differences = [_correlations(made.subset(variants=common)) - real for made in drawn]
@@ -75,6 +82,7 @@ def test_twenty_donors_borrow_from_the_pool() -> None:
     gain, stranger = pd.concat(gains), pd.concat(strangers)
     assert gain.mean() > 3 * gain.std() / np.sqrt(len(gain))
     assert stranger.mean() > 3 * stranger.std() / np.sqrt(len(stranger))  # the label matters: it is no mere pooling
-    own_error, alone_error, pooled_error = np.mean(errors, axis=0)
-    assert own_error < alone_error - 0.005
+    own_error, alone_error, copied_error, pooled_error = np.mean(errors, axis=0)
+    assert own_error < copied_error - 0.005
+    assert own_error < alone_error + 0.005
     assert own_error < pooled_error - 0.005
