@@ -23,11 +23,12 @@ from genesim.estimators.perturbation_learn import Learned, learn
 from genesim.estimators.perturbation_priors import Priors, as_priors
 from genesim.estimators.perturbation_question import Asker, EffectEstimate, Question, answer
 from genesim.estimators.perturbation_residual import NO_RESIDUALS, Residuals
-from genesim.estimators.perturbation_store import load_parts, save_parts
+from genesim.estimators.perturbation_store import KIND, parts_from, save_parts
 from genesim.estimators.perturbation_transport import NO_TRANSPORT, Transport, fitted_transport
 from genesim.models.perturbation.reshape import Shape
 from genesim.models.perturbation.stack import Stack
 from genesim.provenance.record import Provenance
+from genesim.train.store import restored
 
 __all__ = ["EffectEstimate", "PerturbationModel"]
 
@@ -334,4 +335,5 @@ class PerturbationModel:
         Raises:
             ArtefactError: It is not one, is incomplete or was altered.
         """
-        return cls(**load_parts(directory))
+        with restored(directory, KIND) as stored:
+            return cls(**parts_from(stored))

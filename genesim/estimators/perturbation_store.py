@@ -21,7 +21,7 @@ from genesim.models.perturbation.intervals import VarianceLaw
 from genesim.models.perturbation.library import EffectLibrary
 from genesim.models.perturbation.stack import Stack
 from genesim.provenance.record import Provenance
-from genesim.train.store import restored, save_model
+from genesim.train.store import StoredModel, save_model
 
 KIND = "perturbation"
 _LIBRARY = ("context", "dose", "effect", "se", "shrunk", "sd", "target")
@@ -117,46 +117,41 @@ def stack_from(arrays: dict[str, Any], numbers: dict[str, Any]) -> Stack:
     )
 
 
-def load_parts(directory: str | Path) -> dict[str, Any]:
-    """Read what `save_parts` wrote.
-
-    Raises:
-        ArtefactError: It is no perturbation model, is incomplete or was altered.
-    """
-    with restored(directory, KIND) as stored:
-        a, m = stored.arrays, stored.metadata
-        library = EffectLibrary(
-            **{k: np.asarray(v) for k, v in a["library"].items()},
-            kinds=tuple(m["kinds"]),
-            covariates=tuple(m["covariates"]),
-            shrinks=m["config"]["shrinkage"],
-        )
-        learned = Learned(
-            library,
-            m["contexts"],
-            m["components"],
-            m["labels"],
-            np.asarray(a["n_cells"]),
-            m["reference_library"],
-            m["levels"],
-            m["groups"],
-        )
-        scores = pd.DataFrame(
-            [{k: float("nan") if v is None else v for k, v in r.items()} for r in m["scores"]],
-            columns=m["score_columns"],
-        )
-        return {
-            "genes": pd.Index(m["genes"], dtype=object),
-            "learned": learned,
-            "stacks": {one["regime"]: stack_from(a["stacks"][str(i)], one) for i, one in enumerate(m["stacks"])},
-            "scores": scores,
-            "keys": Keys(**{**m["keys"], "covariates": tuple(m["keys"]["covariates"])}),
-            "config": parse(PerturbationConfig, m["config"]),
-            "provenance": Provenance(**{k: v for k, v in stored.provenance.items() if k != "schema"}),
-            "priors": Priors.restored(a.get("priors", {}), m["priors"]),
-            "residuals": Residuals.restored(a.get("residuals", {}), m.get("residuals", {})),
-            "transport": Transport.restored(a.get("transport", {}), m.get("transport", {})),
-        }
+def parts_from(stored: StoredModel) -> dict[str, Any]:
+    """What `save_parts` was given."""
+    a, m = stored.arrays, stored.metadata
+    library = EffectLibrary(
+        **{k: np.asarray(v) for k, v in a["library"].items()},
+        kinds=tuple(m["kinds"]),
+        covariates=tuple(m["covariates"]),
+        shrinks=m["config"]["shrinkage"],
+    )
+    learned = Learned(
+        library,
+        m["contexts"],
+        m["components"],
+        m["labels"],
+        np.asarray(a["n_cells"]),
+        m["reference_library"],
+        m["levels"],
+        m["groups"],
+    )
+    scores = pd.DataFrame(
+        [{k: float("nan") if v is None else v for k, v in r.items()} for r in m["scores"]],
+        columns=m["score_columns"],
+    )
+    return {
+        "genes": pd.Index(m["genes"], dtype=object),
+        "learned": learned,
+        "stacks": {one["regime"]: stack_from(a["stacks"][str(i)], one) for i, one in enumerate(m["stacks"])},
+        "scores": scores,
+        "keys": Keys(**{**m["keys"], "covariates": tuple(m["keys"]["covariates"])}),
+        "config": parse(PerturbationConfig, m["config"]),
+        "provenance": Provenance(**{k: v for k, v in stored.provenance.items() if k != "schema"}),
+        "priors": Priors.restored(a.get("priors", {}), m["priors"]),
+        "residuals": Residuals.restored(a.get("residuals", {}), m.get("residuals", {})),
+        "transport": Transport.restored(a.get("transport", {}), m.get("transport", {})),
+    }
 
 
 def _plain(value: object) -> object:

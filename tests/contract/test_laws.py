@@ -153,7 +153,7 @@ def test_a_model_that_another_version_wrote_is_loaded_or_an_artefact_error(
     random = np.random.default_rng(zlib.crc32(f"{case.spec.modality}-{case.spec.id}".encode()))
     for name, tree in (("arrays", stored.arrays), ("metadata", stored.metadata)):
         found = list(places(tree))
-        for number in random.choice(len(found), min(12, len(found)), replace=False):
+        for number in random.choice(len(found), min(25, len(found)), replace=False):
             other = replace(stored, **{name: altered(tree, found[number], random)})
             monkeypatch.setattr(store, "load_model", lambda *_, other=other: other)
             try:
