@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from genesim.config.base import Record
 from genesim.config.effect_prior import EffectPriorConfig
+
+Depth: TypeAlias = Annotated[int, Field(ge=1, le=100)]
+"""Layers of a network: each is built, so a slip of the finger would take for ever."""
 
 
 class TrainPlan(Record):
@@ -49,7 +52,7 @@ class ExpressionConfig(Record):
     """Largest data set that `auto` makes a trial on; beyond it the network wins without one."""
     n_latent: PositiveInt = 20
     n_hidden: PositiveInt = 128
-    n_layers: PositiveInt = 2
+    n_layers: Depth = 2
     """Hidden layers of the encoder and of the decoder."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout of encoder and decoder."""
@@ -59,7 +62,7 @@ class ExpressionConfig(Record):
     """Ridge penalty of the per-level gene offsets, of log rate and of log dispersion."""
     loading_penalty: float | None = Field(default=None, ge=0)
     """Ridge penalty of the decoder's last layer, lest few cells are memorised; none leaves it to `auto`, or is 0."""
-    n_flow_layers: PositiveInt = 3
+    n_flow_layers: Depth = 3
     """Residual blocks of the flow."""
     n_flow_steps: PositiveInt = 6
     """Heun steps when drawing latents."""
