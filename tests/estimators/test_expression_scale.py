@@ -175,10 +175,13 @@ def test_a_killed_writer_leaves_nothing_and_wrong_blocks_are_refused(model, tmp_
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_cells_on_disk(tmp_path) -> None:
-    """100,000 cells take little more than 20,000 from disk, and the size of their counts more in memory."""
+    """200,000 cells take little more than 20,000 from disk, and the size of their counts more in memory.
+
+    At 100,000 the counts (61 MiB) are within the noise of a peak between runs, some 30 MiB either way.
+    """
     pytest.importorskip("resource")
     peak: dict[tuple[str, int], float] = {}
-    for n_cells in (20_000, 100_000):
+    for n_cells in (20_000, 200_000):
         command = [sys.executable, str(ROOT / "benchmarks" / "scale.py"), "--formats", "h5ad", "--steps", "20"]
         command += ["--cells", str(n_cells), "--out", str(tmp_path), "--folder", str(tmp_path), "--minibatch", "128"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -187,6 +190,6 @@ def test_memory_does_not_grow_with_the_cells_on_disk(tmp_path) -> None:
         for source in ("disk", "memory"):
             peak[source, n_cells] = found.loc[source, "peak_rss_gib"] * 1024
         assert found.loc["disk", "loader_cells_s"] > 3 * found.loc["disk", "train_cells_s"]
-    values_mib = 80_000 * 2000 * 0.05 * 8 / 2**20  # what 80,000 more cells hold, once
-    assert peak["memory", 100_000] - peak["memory", 20_000] > 1.5 * values_mib
-    assert peak["disk", 100_000] - peak["disk", 20_000] < values_mib
+    values_mib = 180_000 * 2000 * 0.05 * 8 / 2**20  # what 180,000 more cells hold, once
+    assert peak["memory", 200_000] - peak["memory", 20_000] > 1.5 * values_mib
+    assert peak["disk", 200_000] - peak["disk", 20_000] < values_mib
