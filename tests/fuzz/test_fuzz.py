@@ -240,7 +240,7 @@ def test_a_store_without_the_calls_of_a_contig_is_refused(tmp_path: Path) -> Non
     """They came back as whatever the memory held."""
     about = json.loads(TARGETS["store_json"].seed)
     about["contigs"] = about["contigs"][:1]
-    with pytest.raises(ArtefactError, match="no calls of the contigs .*22"):
+    with pytest.raises(ArtefactError, match=r"no calls of the contigs .*22"):
         TARGETS["store_json"](json.dumps(about).encode(), tmp_path)
 
 
