@@ -177,7 +177,7 @@ def test_denoising_comes_nearer_to_the_truth_than_the_counts(model: ExpressionMo
         assert np.mean((denoised.X - truth) ** 2) < share * np.mean((raw - truth) ** 2)
 
 
-@pytest.mark.parametrize("varied", [True, False])
+@pytest.mark.parametrize("varied", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_own_counts_predict_unseen_molecules_where_cells_vary_beyond_the_latent(varied: bool) -> None:
     """Molecular cross-validation: the gain is there where genes vary cell by cell, and no loss where they do not."""
     random = np.random.default_rng(21)

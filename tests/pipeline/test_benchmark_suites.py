@@ -151,6 +151,7 @@ def effects_of(folder: Path, shuffled: bool = False) -> pd.DataFrame:
     return answer.fillna({"q_value": 1.0, "pip": 0.0, "log2_afc": 0.0})
 
 
+@pytest.mark.slow
 def test_eqtl_is_solved_by_the_effect_model_and_not_with_donors_shuffled(made: Path) -> None:
     good = values(gs.score_benchmark(made / "eqtl", effects_of(made / "eqtl")))
     wrong = values(gs.score_benchmark(made / "eqtl", effects_of(made / "eqtl", shuffled=True)))
