@@ -9,7 +9,7 @@ from genesim.estimators.effects import EffectModel
 from genesim.estimators.expression import ExpressionModel
 from genesim.estimators.haplotypes import HaplotypeModel
 from genesim.estimators.perturbation import PerturbationModel
-from genesim.train.store import load_model
+from genesim.train.store import describe_model
 
 AnyModel = ExpressionModel | HaplotypeModel | EffectModel | PerturbationModel
 _KINDS: dict[str, type[AnyModel]] = {
@@ -26,7 +26,7 @@ def load(directory: str | Path) -> AnyModel:
     Raises:
         ArtefactError: It is no model, is incomplete or was altered.
     """
-    kind = load_model(directory).kind
+    kind = describe_model(directory)["kind"]
     if kind not in _KINDS:
         raise ArtefactError(f"holds a {kind!r}", where=str(directory), remedy=f"give one of {', '.join(_KINDS)}")
     return _KINDS[kind].load(directory)
