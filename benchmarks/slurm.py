@@ -138,7 +138,7 @@ def jobs() -> list[Job]:
 def command(directory: Path, config: Path, *arguments: str) -> list[str]:
     """Words of the workflow on the cluster, all of whose files go into `directory`."""
     # A cluster of this machine's own answers at once.
-    quick = ["--latency-wait", "10", "--slurm-init-seconds-before-status-checks", "5"]
+    quick = ["--latency-wait", "10", "--slurm-init-seconds-before-status-checks", "8"]
     logs = ["--slurm-logdir", str(directory / "slurm_logs"), "--slurm-keep-successful-logs"]
     fixed = ["--profile", "profiles/slurm", "--directory", str(directory), "--configfile", str(config), *quick, *logs]
     return [sys.executable, "-m", "snakemake", *arguments, *fixed]

@@ -7,8 +7,10 @@ import fcntl
 import hashlib
 import logging
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,19 @@ import yaml
 # cores they wait most of the time. Set before anything loads OpenMP.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes of a session share what JAX compiled: most of a tiny fit's time is its compilation.
+
+    A worker has the environment of the process that started it, which removes the folder at its end.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="genesim-jax-")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # The built-in example, so small that its thirteen jobs are mostly start-up.
@@ -29,6 +44,7 @@ TINY: dict[str, Any] = {
     "example": {"n_donors": 45, "n_cell_donors": 40, "n_genes": 40, "max_variants": 120},
     "models": {
         "expression": {
+            "candidates": ["small", "copula"],
             "n_latent": 4,
             "n_hidden": 16,
             "n_layers": 1,

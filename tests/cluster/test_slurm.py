@@ -1,4 +1,8 @@
-"""The workflow on a real slurmctld and slurmd: `make test-cluster`, as root. Skipped with a reason elsewhere."""
+"""The workflow on a real slurmctld and slurmd, polled by squeue, and by sacct from a real slurmdbd and its MariaDB.
+
+As root, with Debian's packages; skipped with a reason elsewhere. All tests of a cluster are in this file: a machine has
+one at a time, and files are shared out between processes.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,8 @@ from genesim.estimators.expression import ExpressionModel
 from genesim.provenance.manifest import verify_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.slow
+WITHOUT_DATABASE = pytest.mark.parametrize("cluster", ["squeue"], indirect=True)
+WITH_DATABASE = pytest.mark.parametrize("cluster", ["dbd"], indirect=True)
 
 # Rule and contig: memory (MB) and minutes of a first attempt, as the rules have them.
 JOBS = {
@@ -40,32 +45,44 @@ ARTEFACTS = ["cohort", "models/expression", "models/effects", "models/haplotypes
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Directory of a running cluster."""
-    if (reason := slurm.missing()) is not None:
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Directory of a running cluster; it has a database where the parameter is `dbd`."""
+    mode = ["dbd"] if request.param == "dbd" else []
+    if (reason := slurm.missing(*mode)) is not None:
         pytest.skip(reason)
-    with slurm.cluster(tmp_path_factory.mktemp("cluster")) as directory:
-        pids = [int(path.read_text()) for path in (directory / "run").glob("*.pid")]
-        assert len(pids) == 2  # slurmctld and slurmd
+    with slurm.cluster(tmp_path_factory.mktemp("cluster"), *mode) as directory:
+        pids = [int(path.read_text()) for path in [*(directory / "run").glob("*.pid"), *directory.glob("run/my/pid")]]
+        assert len(pids) == (4 if mode else 2)  # slurmctld and slurmd; slurmdbd and mariadbd
         yield directory
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     assert not os.path.lexists("/etc/slurm/slurm.conf")
+    assert not os.path.lexists("/etc/slurm/slurmdbd.conf")
+
+
+def shell(words: list[str], directory: Path, n_seconds: int) -> subprocess.CompletedProcess[str]:
+    """Run a command from `directory`; a hang is a failure."""
+    # The compiler need not optimise what runs once.
+    flags = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"}
+    environment = {**slurm.environment(), **flags}
+    return subprocess.run(
+        words, capture_output=True, text=True, cwd=directory, env=environment, check=False, timeout=n_seconds
+    )
 
 
 def run(directory: Path, config: dict[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The workflow with the slurm profile; a hang is a failure."""
+    """The workflow with the slurm profile."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "run.yaml"
     path.write_text(yaml.safe_dump({"pathvars": {"results": "results"}, **config}))
-    return subprocess.run(
-        slurm.command(directory, path, *arguments),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=slurm.environment(),
-        check=False,
-        timeout=1500,
-    )
+    return shell(slurm.command(directory, path, *arguments), ROOT, 1500)
+
+
+def snakemake(directory: Path, snakefile: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Another workflow with the slurm profile."""
+    (directory / "Snakefile").write_text(snakefile)
+    (directory / "none.yaml").write_text("{}")
+    given = ["--snakefile", str(directory / "Snakefile"), *arguments]
+    return shell(slurm.command(directory, directory / "none.yaml", *given), ROOT, 600)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +96,7 @@ def whole_run(
     return directory, slurm.jobs()
 
 
+@WITHOUT_DATABASE
 def test_every_job_ran_on_the_cluster_with_what_its_rule_asks_for(whole_run: tuple[Path, list[slurm.Job]]) -> None:
     _, jobs = whole_run
     assert {job.state for job in jobs} == {"COMPLETED"}
@@ -86,6 +104,7 @@ def test_every_job_ran_on_the_cluster_with_what_its_rule_asks_for(whole_run: tup
     assert {(job.rule, job.wildcards): (job.mem_mb, job.time_limit_min) for job in jobs} == JOBS
 
 
+@WITHOUT_DATABASE
 def test_the_outputs_are_whole_and_nothing_remains(whole_run: tuple[Path, list[slurm.Job]]) -> None:
     directory, _ = whole_run
     results = directory / "results"
@@ -112,29 +131,24 @@ def srun(n_tasks: int, directory: Path, config: Path) -> tuple[Path, set[str]]:
     words = ["srun", f"--ntasks={n_tasks}", "--cpus-per-task=1", "--mem=8000", "--time=30"]
     words += ["genesim", "train", "expression", "--config", str(config), "--out", str(out)]
     words += ["--cohort", str(directory / "results" / "cohort"), "--distributed", "auto"]
-    flags = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
-    shown = subprocess.run(
-        words,
-        capture_output=True,
-        text=True,
-        cwd=directory,
-        env={**slurm.environment(), **flags},
-        check=False,
-        timeout=1500,
-    )
+    words[:0] = ["env", "JAX_PLATFORMS=cpu", "XLA_FLAGS=--xla_force_host_platform_device_count=1"]
+    shown = shell(words, directory, 1500)
     said = shown.stdout + shown.stderr
     assert shown.returncode == 0, said[-5000:]
     verify_manifest(out)
     return out, set(re.findall(r"process \d of \d, \d devices", said))
 
 
-def test_two_tasks_of_srun_learn_what_one_does(cluster: Path, tiny_config: dict[str, Any], tmp_path: Path) -> None:
-    shown = run(tmp_path, tiny_config, "results/cohort/manifest.sha256")
-    assert shown.returncode == 0, shown.stderr[-5000:]
+@pytest.mark.slow
+@WITHOUT_DATABASE
+def test_two_tasks_of_srun_learn_what_one_does(
+    whole_run: tuple[Path, list[slurm.Job]], tiny_config: dict[str, Any]
+) -> None:
+    directory, _ = whole_run
     tiny_config["models"]["expression"]["method"] = "vae"  # without the trials of `auto`
-    config = tmp_path / "train.yaml"
+    config = directory / "train.yaml"
     config.write_text(yaml.safe_dump(tiny_config))
-    (alone, said), (shared, both_said) = (srun(n, tmp_path, config) for n in (1, 2))
+    (alone, said), (shared, both_said) = (srun(n, directory, config) for n in (1, 2))
     assert said == {"process 1 of 1, 1 devices"}
     assert both_said == {"process 1 of 2, 2 devices", "process 2 of 2, 2 devices"}
     one, two = losses(alone), losses(shared)
@@ -158,17 +172,53 @@ rule hog:
 """
 
 
+@pytest.mark.slow
+@WITHOUT_DATABASE
 def test_a_job_over_its_memory_is_tried_again_with_more_once(cluster: Path, tmp_path: Path) -> None:
     before = {job.job for job in slurm.jobs()}
-    (tmp_path / "Snakefile").write_text(HOG)
-    (tmp_path / "none.yaml").write_text("{}")
-    words = slurm.command(tmp_path, tmp_path / "none.yaml", "--snakefile", str(tmp_path / "Snakefile"))
-    shown = subprocess.run(
-        words, capture_output=True, text=True, cwd=ROOT, env=slurm.environment(), check=False, timeout=600
-    )
+    shown = snakemake(tmp_path, HOG)
     assert shown.returncode == 0, shown.stderr[-5000:]
     jobs = [job for job in slurm.jobs() if job.job not in before]
     assert [(job.rule, job.mem_mb) for job in jobs] == [("hog", 300), ("hog", 1200)]
     assert jobs[0].state != "COMPLETED"
     assert jobs[1].state == "COMPLETED"
     assert (tmp_path / "hog.txt").read_text() == "done\n"
+
+
+# `first` fails at its first attempt; `second` follows.
+FOLLOWED = """
+rule second:
+    input:
+        "first.txt",
+    output:
+        "second.txt",
+    resources:
+        mem_mb=500,
+        runtime=5,
+    shell:
+        "cp {input} {output}"
+
+
+rule first:
+    output:
+        "first.txt",
+    resources:
+        mem_mb=lambda wildcards, attempt: 500 * attempt,
+        runtime=5,
+    shell:
+        "if [ -e tried ]; then echo done > {output}; else touch tried; exit 1; fi"
+"""
+
+
+@WITH_DATABASE
+def test_sacct_tells_how_jobs_ended(cluster: Path, tmp_path: Path) -> None:
+    shown = snakemake(tmp_path, FOLLOWED, "--slurm-status-command", "sacct")
+    assert shown.returncode == 0, shown.stderr[-5000:]
+    assert (tmp_path / "second.txt").read_text() == "done\n"
+    words = ["sacct", "--noheader", "--parsable2", "--allocations", "--format=Account,State,ReqMem"]
+    told = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert [line.split("|") for line in told.stdout.splitlines()] == [
+        ["root", "FAILED", "500M"],
+        ["root", "COMPLETED", "1000M"],
+        ["root", "COMPLETED", "500M"],
+    ]

@@ -99,7 +99,7 @@ def test_sparse_values_give_the_same_minibatches_as_dense_ones() -> None:
     density=st.sampled_from([0.0, 0.02, 0.1, 0.4]),
     seed=st.integers(0, 3),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_sparse_rows_have_one_shape_and_the_dense_values(n: int, size: int, density: float, seed: int) -> None:
     random = np.random.default_rng(seed)
     dense = random.poisson(3.0, (n, 12)) * (random.random((n, 12)) < density)

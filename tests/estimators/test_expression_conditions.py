@@ -191,6 +191,7 @@ def test_a_batch_is_kept_transferred_or_removed_in_new_cells(model: ExpressionMo
     )
 
 
+@pytest.mark.slow
 def test_removal_reaches_what_the_latent_holds_of_a_batch() -> None:
     """Offsets penalised away leave the batch to the latent; telling the decoder another batch then changes little."""
     data = cells(800, seed=4)

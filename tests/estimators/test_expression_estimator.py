@@ -12,7 +12,7 @@ from scipy import sparse
 from genesim.config.model import ExpressionConfig, TrainPlan
 from genesim.errors import ArtefactError, ConditionError, ConfigError, GenesimError, H5adError
 from genesim.estimators.expression import UNLABELLED, ExpressionModel
-from genesim.estimators.expression_fit import gene_statistics, held_out, refit_dispersion
+from genesim.estimators.expression_fit import fit_vae, gene_statistics, held_out, refit_dispersion
 from genesim.models.expression.vae import GeneStatistics, NbVae
 from genesim.types import Condition
 
@@ -302,13 +302,17 @@ def test_dispersions_move_half_way_to_their_maximum_likelihood() -> None:
     np.testing.assert_allclose(vae.log_theta[...], (start + np.log(theta)) / 2, atol=0.08)
 
 
+@pytest.mark.slow
 def test_the_loading_penalty_weighs_most_where_cells_are_few() -> None:
     plan = TrainPlan(n_steps=60, minibatch_size=64, learning_rate=3e-3)
     data, sizes = cells(300), {}
+    kind = pd.factorize(data.obs["kind"])[0][:, None].astype(np.int32)
+    log_library = np.log(data.X.sum(axis=1).A1).astype("f")
     for n in (60, 300):
         for penalty in (0.0, 3.0):
             config = SMALL.model_copy(update={"loading_penalty": penalty, "vae": plan})
-            fitted = ExpressionModel.fit(data[:n].copy(), labels_key="kind", config=config).generator.vae
+            condition = Condition(kind[:n], np.zeros((n, 0), "f"), log_library[:n])
+            fitted = fit_vae(data.X[:n], condition, (2,), [np.full(2, 0.5)], config, 0).model
             sizes[n, penalty] = float(np.square(fitted.to_genes.kernel[...]).sum())
     assert sizes[60, 3.0] / sizes[60, 0.0] < sizes[300, 3.0] / sizes[300, 0.0] < 1
 

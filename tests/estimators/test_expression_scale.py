@@ -87,6 +87,7 @@ def test_one_buffer_on_disk_gives_the_model_of_memory_bit_for_bit(stored, tmp_pa
     assert not same(in_memory, ExpressionModel.fit(stored, labels_key="kind", config=config, seed=3, stream=True))
 
 
+@pytest.mark.slow
 def test_mixed_chunks_learn_both_types(stored, monkeypatch) -> None:
     """The file is sorted by type; three chunks pass through buffers of two."""
     monkeypatch.setattr(backed_stream, "_CHUNKS", (2, 2))

@@ -214,6 +214,7 @@ def test_planted_networks_learn_and_are_judged_by_few_cells_of_every_donor() -> 
         assert [len(side) for side in found["honest"][fold]] == [70, len(names)]
 
 
+@pytest.mark.slow
 def test_white_box_and_black_box_stand_or_fall_with_their_own_controls() -> None:
     train, _ = sides()
     made = population(70, 9, 3)

@@ -32,6 +32,8 @@ config = HaplotypeConfig(n_states=4, n_passes=2)
 """,
 }
 """Stands in for the cell tagged `settings` of each notebook, so that a run takes seconds."""
+LONG = ("effects", "expression")
+"""Those that take a minute even so."""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -55,7 +57,10 @@ def test_stored_outputs_are_of_one_clean_run(path: Path) -> None:
     assert not folders
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] if path.stem in LONG else [], id=path.stem) for path in NOTEBOOKS],
+)
 def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ipykernel", reason="the dev group is not installed")
     # OpenMP threads that wait for cores which other tests hold make the scores 30 times slower.

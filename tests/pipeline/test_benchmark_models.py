@@ -34,7 +34,7 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("method", ["vae", "independent"])
+@pytest.mark.parametrize("method", [pytest.param("vae", marks=pytest.mark.slow), "independent"])
 def test_a_models_cells_are_used_and_what_is_missing_is_told(method: str, tmp_path: Path) -> None:
     cells = example_cells(0, ["D1"], n_genes=40)
     config = parse(ExpressionConfig, {**SMALL, "method": method})

@@ -37,6 +37,7 @@ def cells_of(prefix: str, n_donors: int, seed: int, n_genes: int = 30) -> ad.Ann
     return ad.AnnData(sparse.csr_matrix(random.poisson(rate)), obs=obs, var=var)
 
 
+@pytest.mark.slow
 def test_audit_of_a_trained_network_has_the_white_box_and_groups() -> None:
     train, holdout = cells_of("a", 8, 0), cells_of("b", 8, 1)
     config = parse(

@@ -56,7 +56,7 @@ def trained(n_devices: int, size: int, folder: Path) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("size", [16, 20])
+@pytest.mark.parametrize("size", [pytest.param(16, marks=pytest.mark.slow), 20])
 def test_eight_devices_learn_what_one_does(size: int, tmp_path: Path) -> None:
     one, eight = trained(1, size, tmp_path / "1"), trained(8, size, tmp_path / "8")
     assert (one["n_devices"], eight["n_devices"]) == (1, 8)

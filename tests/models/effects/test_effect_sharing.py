@@ -85,6 +85,7 @@ def fitted(
     )
 
 
+@pytest.mark.slow
 def test_noise_that_types_share_does_not_pass_for_effects() -> None:
     none = np.zeros((N_GENES, N_TYPES))
     false = sum(int((p.n_sets > 0).sum()) for p in fitted(0, none, 0.9)[0])
