@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from genesim import rng
 from genesim.data.names import plain_labels
@@ -178,6 +178,10 @@ class Covariates:
             code = np.array([code for code, _ in chosen], np.int32).reshape(len(wanted), codes.shape[1])
             terms.append((weight[np.reshape(group, -1)], code[np.reshape(group, -1)]))
         return terms
+
+    def by_analogy(self, codes: Int[np.ndarray, "cell categorical"]) -> Bool[np.ndarray, " cell"]:
+        """Rows whose levels were never seen together and stand for a sum of others (`analogies`)."""
+        return (self.analogies(codes)[0][1] != codes).any(axis=1)
 
     def missing(self, obs: Mapping[str, Any]) -> Iterator[tuple[float, dict[str, str]]]:
         """What the categorical covariates that `obs` gives as None were in training: shares and levels.

@@ -325,7 +325,9 @@ class ExpressionModel:
         depth = library / np.exp(np.asarray(condition.log_library, np.float64))
         if fold is not None or (depth != 1.0).any():
             fold = depth[:, None] * (np.ones(rates.shape) if fold is None else fold)
-        return generator.counts(rng.key(seed, "expression", "sample"), rates, condition, first, fold, between)
+        # A label's margins are of the combinations that it was seen in: they would draw an unseen one back to these.
+        unmapped = self.covariates.by_analogy(np.asarray(condition.categories))
+        return generator.counts(rng.key(seed, "expression", "sample"), rates, condition, first, fold, between, unmapped)
 
     def embed(self, adata: Cells) -> Float[np.ndarray, "cell latent"]:
         """Posterior means of the latents, one row a cell; covariates are not needed.

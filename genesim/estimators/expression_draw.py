@@ -36,8 +36,7 @@ def _rates(
     generator: ExpressionGenerator, covariates: Covariates, key: jax.Array, condition: Condition, first: int
 ) -> Float[np.ndarray, "cell gene"]:
     rates = generator.rates(key, condition, first)
-    codes = np.asarray(condition.categories)
-    by_analogy = (covariates.analogies(codes)[0][1] != codes).any(axis=1)
+    by_analogy = covariates.by_analogy(np.asarray(condition.categories))
     if by_analogy.any():
         latents = draw_latents(generator, covariates, key, condition, first)
         rates[by_analogy] = rates_at(generator.vae, latents, condition)[by_analogy]

@@ -8,6 +8,7 @@ never seen stimulated, nobody was 50, and 20 cells are of a rare type with marke
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import anndata as ad
@@ -113,6 +114,14 @@ def test_an_unseen_combination_is_the_sum_of_its_parts(model: ExpressionModel) -
     # Where types share nothing, an unseen combination looks like the seen one.
     apart = fitted(cells(), ExpressionConfig(method="independent"))
     assert abs(drawn_slope(apart, T_CELL, stimulated)) < 0.3
+
+
+def test_the_margins_of_a_label_are_left_out_where_its_levels_were_never_seen_together(model: ExpressionModel) -> None:
+    """They are of T cells without treatment, and would draw treated ones back to these."""
+    bare = replace(model, generator=replace(model.generator, margins=None))
+    for asked, unseen in ((T_CELL | {"treated": "yes"}, True), (T_CELL, False), (B_CELL | {"treated": "yes"}, False)):
+        drawn, plain = (m.sample(300, obs=asked, seed=2).X for m in (model, bare))
+        assert ((drawn != plain).nnz == 0) == unseen
 
 
 def test_analogies_are_exact_where_effects_add() -> None:

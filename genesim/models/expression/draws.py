@@ -122,11 +122,12 @@ def _draw(seeds, mean, theta, fold, label, first, drawn, target, edges, index, v
     for row in prange(mean.shape[0]):
         state = seeds[row]
         filled = 0
+        mapped = edges.shape[0] > 0 and label[row] >= 0
         for gene in range(mean.shape[1]):
             centre = min(mean[row, gene], float(MAX_COUNT))
             scale = theta[row, gene]
             begin = end = 0
-            if edges.shape[0]:
+            if mapped:
                 table = label[row] * mean.shape[1] + gene
                 begin, end = first[table], first[table + 1]
             # Most entries are zero whatever theta is, for P(0) >= exp(-mean) >= 1 - mean: no need to work it out.
@@ -136,7 +137,7 @@ def _draw(seeds, mean, theta, fold, label, first, drawn, target, edges, index, v
                 state, count = ahead, np.int64(0)
             else:
                 state, count, v = _negative_binomial(state, centre, scale)
-                if edges.shape[0]:
+                if mapped:
                     count = _mapped(drawn[begin:end], target[begin:end], edges, count, v)
             if fold.shape[0]:
                 state, count = _changed(state, count, centre, scale, fold[row, gene])
@@ -175,7 +176,7 @@ def draw_counts(
         fold: Factor on each rate. The count under a factor is coupled to the count without: molecules are
             thinned or added, so that two draws with the same key differ by the factor's effect only.
         margins: Map of each gene's counts onto the training cells' distribution.
-        label: Which label's map a cell gets, needed with `margins`.
+        label: Which label's map a cell gets, needed with `margins`; -1 for none.
     """
     mean = np.asarray(mean, np.float32)
     theta = np.broadcast_to(np.asarray(theta, np.float32), mean.shape)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from scipy import sparse
 
 from genesim import rng
@@ -135,10 +135,16 @@ class ExpressionGenerator:
         start: int = 0,
         fold: Float[np.ndarray, "cell gene"] | None = None,
         between: Float[np.ndarray, "cell gene"] | None = None,
+        unmapped: Bool[np.ndarray, " cell"] | None = None,
     ) -> sparse.csr_matrix:
-        """Counts around library size times rate, changed by `fold`, with dispersion less `between` (`theta_within`)."""
+        """Counts around library size times rate, changed by `fold`, with dispersion less `between` (`theta_within`).
+
+        Cells that are `unmapped` keep the network's own distribution instead of their label's.
+        """
         library = np.exp(np.asarray(condition.log_library, np.float64))[:, None]
         theta, label = self.dispersion(condition), self.margin_label(condition)
+        if unmapped is not None:
+            label = np.where(unmapped, -1, label)
         if between is not None:
             theta = theta_within(theta, between)
         return draw_counts(rng.child(key, "counts"), rates * library, theta, start, fold, self.margins, label)
