@@ -78,14 +78,15 @@ ln -sfn "$D/slurm.conf" /etc/slurm/slurm.conf
 if [ -n "$DBD" ]; then
   SQL=$D/run/my/socket
   mkdir -p "$D/mysql" "$D/run/my"
-  # As root, like the other daemons: user mysql cannot go into another's temporary folder (mode 0700).
-  [ -d "$D/mysql/mysql" ] || mariadb-install-db --user=root --datadir="$D/mysql" \
+  # As root, like the other daemons: user mysql cannot go into another's temporary folder (mode 0700). Without the
+  # machine's settings, which may name plugins that are not there.
+  [ -d "$D/mysql/mysql" ] || mariadb-install-db --no-defaults --user=root --datadir="$D/mysql" \
     --auth-root-authentication-method=socket --skip-test-db >"$D/log/mariadb-install" 2>&1 ||
     { tail -n 5 "$D/log/mariadb-install" >&2; fail "no database could be made"; }
-  mariadbd --user=root --datadir="$D/mysql" --socket="$SQL" --pid-file="$D/run/my/pid" --bind-address=127.0.0.1 \
+  mariadbd --no-defaults --user=root --datadir="$D/mysql" --socket="$SQL" --pid-file="$D/run/my/pid" --bind-address=127.0.0.1 \
     --port=13306 --innodb-buffer-pool-size=64M --innodb-lock-wait-timeout=900 >"$D/log/mariadb" 2>&1 &
-  wait_for mariadbd 60 mariadb-admin -S "$SQL" ping
-  mariadb -S "$SQL" -e "CREATE DATABASE IF NOT EXISTS acct;
+  wait_for mariadbd 60 mariadb-admin --no-defaults -S "$SQL" ping
+  mariadb --no-defaults -S "$SQL" -e "CREATE DATABASE IF NOT EXISTS acct;
     CREATE USER IF NOT EXISTS s@'127.0.0.1' IDENTIFIED BY 'x'; CREATE USER IF NOT EXISTS s@localhost IDENTIFIED BY 'x';
     GRANT ALL ON acct.* TO s@'127.0.0.1'; GRANT ALL ON acct.* TO s@localhost"
   cat >"$D/slurmdbd.conf" <<CONF

@@ -99,6 +99,7 @@ def test_no_trial_where_cells_are_too_few_or_enough_or_one_candidate_is_left() -
     assert own.loading_penalty == 7.0
 
 
+@pytest.mark.slow
 def test_the_evidence_is_kept_with_the_model(tmp_path) -> None:
     plan = TrainPlan(n_steps=20, minibatch_size=32, steps_per_call=10)
     sizes = {"n_latent": 2, "n_hidden": 8, "n_layers": 1, "n_flow_layers": 1}

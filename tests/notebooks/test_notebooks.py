@@ -32,8 +32,8 @@ config = HaplotypeConfig(n_states=4, n_passes=2)
 """,
 }
 """Stands in for the cell tagged `settings` of each notebook, so that a run takes seconds."""
-LONG = ("effects", "expression")
-"""Those that take a minute even so."""
+LONG = ("effects", "expression", "haplotypes")
+"""Those that take up to a minute even so."""
 
 
 def read(path: Path) -> dict[str, Any]:
