@@ -28,8 +28,8 @@ N_GENES, N_CELLS, N_DRAWS = 1000, 2000, 3
 class MappedGenerator(ExpressionGenerator):
     """A label's margins are taken for every combination of levels, seen or not."""
 
-    def counts(self, *arguments, unmapped=None, **named):  # type: ignore[no-untyped-def]
-        return super().counts(*arguments[:6], **named)
+    def counts(self, *arguments, unmapped=None):  # type: ignore[no-untyped-def]
+        return super().counts(*arguments)
 
 
 def variable_genes(cells: ad.AnnData) -> ad.AnnData:

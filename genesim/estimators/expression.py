@@ -327,7 +327,8 @@ class ExpressionModel:
             fold = depth[:, None] * (np.ones(rates.shape) if fold is None else fold)
         # A label's margins are of the combinations that it was seen in: they would draw an unseen one back to these.
         unmapped = self.covariates.by_analogy(np.asarray(condition.categories))
-        return generator.counts(rng.key(seed, "expression", "sample"), rates, condition, first, fold, between, unmapped)
+        key = rng.key(seed, "expression", "sample")
+        return generator.counts(key, rates, condition, first, fold, between, unmapped=unmapped)
 
     def embed(self, adata: Cells) -> Float[np.ndarray, "cell latent"]:
         """Posterior means of the latents, one row a cell; covariates are not needed.
